@@ -28,7 +28,7 @@ from livectl.address import Address
 from livectl.cli import COMMAND_GROUPS, root
 from livectl.manual import ENVIRONMENT, EXIT_CODES, UNBROKEN, option_records
 from livectl.secret import Secret
-from livectl.setting_types import CeleryValue, Endpoint, Port, RedisAddress
+from livectl.setting_types import CeleryValue, Endpoint, Port, RedisAddress, StoreAddress
 from livectl.task_settings import PlaceText
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ FIELD = re.compile(r"^    (\w+): .*?(?:  # (.*))?$")
 KINDS: dict[Any, str] = {
     Address: "address",
     RedisAddress: "address of a Redis or Valkey",
+    StoreAddress: "address of a Redis or Valkey, or a list of them",
     Secret: "secret",
     units.Duration: "duration",
     units.Rate: "rate",

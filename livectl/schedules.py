@@ -145,7 +145,7 @@ def _to_datetime(moment: int | None) -> datetime | None:
 def _store(where: Where) -> Iterator[redis.Redis]:
     """The store where the beats of this app keep their state."""
     if isinstance(where, str):
-        address = Address.parse(where)
+        address = Address.parse_store(where)
     else:
         from livectl import settings
         from livectl.ops import scheduler

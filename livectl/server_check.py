@@ -49,7 +49,7 @@ class _BlockedError(Exception):
 def check_server(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> None:
     """Raises ServerError within this time when no server answers there, refuses livectl, or takes nothing."""
     if address.is_redis:
-        redis_client.connect(address, timeout_s, reads_suffice=False).close()
+        redis_client.check_redis(address, timeout_s, reads_suffice=False)
         return
     _check_rabbitmq(address, timeout_s)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 RedisAddress = Annotated[Address, "of a Redis"]
+StoreAddress = Annotated[Address, "of a Redis, of a cluster, or of the sentinels of one"]
 Port = Annotated[int, "of TCP"]
 Endpoint = Annotated[str, "scheme, host and port"]
 PublicUrl = Annotated[str, "https, host and path"]
@@ -65,6 +66,15 @@ class _TextReader:
             _ = parsed.redis_url  # raises for RabbitMQ
         return parsed
 
+    def store(self, value: Any) -> Any:
+        """One address, or a list of them."""
+        try:
+            parsed = Address.parse_store(",".join(map(self.text, value if isinstance(value, list) else [value])))
+        except SecretUnsetError as error:
+            return UnsetAddress(error)
+        _ = parsed.redis_url  # raises for RabbitMQ
+        return parsed
+
     def _note(self, value: Any) -> None:
         if not isinstance(value, str):
             raise SettingsError("this is text", "Put it in quotes.")
@@ -87,6 +97,7 @@ def value_readers(environ: Mapping[str, str], folder: Path, secret_files: set[Pa
         Secret: texts.secret,
         Address: texts.address,
         RedisAddress: texts.redis,
+        StoreAddress: texts.store,
         Path: lambda value: folder / text(value),
         Timezone: lambda value: parse_timezone(text(value)),
         Duration: parse_duration,

@@ -13,7 +13,7 @@ from livectl import placeholders
 from livectl.address import Address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
-from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, value_readers
+from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, StoreAddress, value_readers
 from livectl.task_settings import Expect, Retry, TaskSettings, Unique
 from livectl.units import ByteSize, Duration, Rate, TimeOfDay, Timezone, Window  # noqa: TC001 - msgspec reads them
 from livectl.worker_options import WorkerSettings  # noqa: TC001 - likewise
@@ -202,8 +202,9 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     # the Celery app that commands work on, where -A and LIVECTL_APP say nothing: proj, pkg.mod:app
     app: str | None = None
     broker: Address | None = None  # where jobs wait; a server of livectl's own if left out
-    # where livectl keeps what it knows; beside the jobs if left out, and needed beside RabbitMQ
-    store: RedisAddress | None = None
+    # where livectl keeps what it knows: one server, or several addresses of a cluster or of sentinels; beside the jobs
+    # if left out, and needed beside RabbitMQ
+    store: StoreAddress | None = None
     results: RedisAddress | None = None  # where results of jobs are kept; in the store if left out
     timezone: Timezone = "UTC"  # of what you are shown; cron lines have their own
     schedules: Path = Path("schedules.yaml")  # the schedule file, beside this one
@@ -307,6 +308,7 @@ def _find_secrets(value: Any) -> Iterator[str]:
             yield value.reveal()
     elif isinstance(value, Address):
         yield value.password
+        yield value.sentinel_password
     elif isinstance(value, msgspec.Struct):
         yield from _find_secrets({field: getattr(value, field) for field in value.__struct_fields__})
     elif isinstance(value, dict):
@@ -412,7 +414,7 @@ def _read_environment(
     environ: Mapping[str, str], cwd: Path, secret_files: set[Path]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     readers = value_readers(environ, cwd, secret_files)
-    kinds: dict[str, Any] = {"broker": Address, "store": RedisAddress, "results": RedisAddress}
+    kinds: dict[str, Any] = {"broker": Address, "store": StoreAddress, "results": RedisAddress}
     names = {setting: f"LIVECTL_{setting.upper()}" for setting in kinds}
     given = {setting: name for setting, name in names.items() if environ.get(name)}
     values = {}

@@ -37,7 +37,7 @@ from livectl.ops.protocol import delayed, message, plus, remote_control, unacked
 from livectl.ops.protocol.delayed import OverdueDelays
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.redaction import redact_text
-from livectl.redis_client import RedisReplyError
+from livectl.redis_replies import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

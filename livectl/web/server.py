@@ -55,11 +55,12 @@ def blueprint(
     `manage` is the folder of a livectl.yaml: who has a token of its `web.tokens` with the role `manage` may change
     things, as at `livectl web` there. SettingsError where there is no such token.
     """
-    store = Address.parse(store_url)
+    store = Address.parse_store(store_url)
     _ = store.redis_url
+    beside = store if store.is_single else None  # a cluster has neither jobs nor results
     store_deployment = Deployment(
-        broker=Address.parse(broker_url) if broker_url else store,
-        results=store,
+        broker=Address.parse(broker_url) if broker_url else beside,
+        results=beside,
         store=store,
         layout=deployment.own_layout({}),
     )

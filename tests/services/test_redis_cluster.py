@@ -1,13 +1,291 @@
-"""A cluster as `store:`: the nodes that share the slots, and what goes wrong with them."""
+"""A cluster, and what stands behind Sentinel, as `store:`: clients find the node that has a key, or say why not."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from livectl import cluster_keys, redis_client
+from livectl.address import Address
+from livectl.errors import ServerError, SettingsError
+from livectl.ops.processes import embedded_broker
+from livectl.settings import Settings
+from tests.support.faulty_servers import certificate, redis_server, sentinel, speaks_tls
+from tests.support.redis_cluster import redis_cluster
+from tests.support.servers import free_port
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.support.redis_cluster import RedisCluster
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.redis_cluster import ClusterNode, RedisCluster
+
+KEYS = [f"key{number}" for number in range(20)]
+COUNT = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
 
-def test_each_node_has_its_share_of_the_keys(cluster: RedisCluster) -> None:
-    owners = {cluster.owner(f"key{number}").port for number in range(20)}
+@pytest.fixture
+def address(cluster: RedisCluster) -> Address:
+    return Address.parse_store(cluster.url)
+
+
+@pytest.fixture
+def client(address: Address) -> Iterator[Any]:
+    with redis_client.open_store(address) as opened:
+        yield opened
+
+
+def test_each_node_has_its_share_of_the_keys(cluster: RedisCluster, client: Any) -> None:
+    for key in KEYS:
+        client.set(key, key)
+    owners = {cluster.owner(key).port for key in KEYS}
     assert owners == {node.port for node in cluster.primaries}
+    assert client.mget([*KEYS, "none"]) == [*KEYS, None]
+    assert client.exists(*KEYS) == client.delete(*KEYS, "none") == len(KEYS)
+
+
+def test_the_small_client_asks_the_node_that_has_the_key(address: Address) -> None:
+    with redis_client.connect(address) as connection:
+        assert connection.execute_all([("SET", key, key) for key in KEYS]) == ["OK"] * len(KEYS)
+        assert connection.execute("MGET", *KEYS, "none") == [*map(str.encode, KEYS), None]
+        assert connection.execute("EVAL", COUNT, 1, "livectl:numbers", 3) == 3
+        assert connection.execute("DEL", *KEYS, "none") == len(KEYS)
+        assert connection.execute("EXISTS", "livectl:{numbers}") == 1
+        assert len(connection.execute("TIME")) == 2
+
+
+def test_a_pipeline_goes_to_all_nodes_and_scripts_come_along(client: Any) -> None:
+    script = client.register_script(COUNT)
+    with client.pipeline(transaction=False) as pipe:
+        for key in KEYS:
+            pipe.set(key, 1)
+            script(keys=[key], args=[2], client=pipe)
+        pipe.mget(KEYS)
+        pipe.hgetall("none")
+        *counts, values, mapping = pipe.execute()
+    assert counts == [True, 3] * len(KEYS)
+    assert (values, mapping) == (["3"] * len(KEYS), {})
+    assert script(keys=["livectl:beat:a"], args=[5]) == 5
+    assert client.get("livectl:{beat}:a") == client.get("livectl:beat:a") == "5"
+
+
+def test_a_refusal_in_a_pipeline_is_its_own(client: Any) -> None:
+    client.hset("a", "b", "c")
+    pipe = client.pipeline()
+    pipe.get("a").set("b", 1)
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        pipe.execute()
+    pipe.get("a").get("b")
+    refusal, value = pipe.execute(raise_on_error=False)
+    assert isinstance(refusal, redis.ResponseError)
+    assert value == "1"
+
+
+def test_a_client_connects_with_its_first_command_and_waits_for_the_store() -> None:
+    client: Any = redis_client.store_client(Address.parse_store(f"redis+cluster://127.0.0.1:{free_port()}"))
+    script = client.register_script(COUNT)
+    for ask in (lambda: client.get("a"), lambda: script(keys=["a"]), client.time):
+        with pytest.raises(redis.ConnectionError):
+            ask()
+    client.close()
+
+
+def test_slots_that_move_are_followed(cluster: RedisCluster, address: Address, client: Any) -> None:
+    """Also in the middle of it, when a node sends on whoever asks for what it has given away."""
+    client.set("{k}1", "x")
+    giver, taker = cluster.owner("{k}1"), other_node(cluster, "{k}1")
+    with redis_client.connect(address) as connection:
+
+        def assert_found() -> None:
+            assert client.get("{k}1") == "x"
+            assert client.pipeline().get("{k}1").get("{k}2").execute() == ["x", None]
+            assert connection.execute_all([("GET", "{k}1"), ("GET", "{k}2")]) == [b"x", None]
+
+        set_slot(taker, "IMPORTING", giver)
+        set_slot(giver, "MIGRATING", taker)
+        tell(giver, "MIGRATE", "127.0.0.1", taker.port, "{k}1", 0, 5_000)
+        assert_found()
+        for node in (taker, giver):
+            set_slot(node, "NODE", taker)
+        assert_found()
+    tell(taker, "DEL", "{k}1")
+    for node in (giver, taker):
+        set_slot(node, "NODE", giver)
+
+
+def test_nodes_that_send_each_other_what_is_asked(cluster: RedisCluster, address: Address, client: Any) -> None:
+    giver, other = cluster.owner("{k}1"), other_node(cluster, "{k}1")
+    set_slot(giver, "NODE", other)  # which knows nothing of it
+    with redis_client.connect(address, trial_write=False) as connection:
+        with pytest.raises(ServerError, match="send each other") as refused:
+            connection.execute("GET", "{k}1")
+        assert refused.value.hint
+        assert connection.execute("PING") == "PONG"
+    with pytest.raises(ServerError, match="send each other"), redis_client.explained(address):
+        client.get("{k}1")
+    set_slot(giver, "NODE", giver)
+
+
+def test_slots_that_are_nobodys(cluster: RedisCluster, address: Address) -> None:
+    owner = cluster.primaries[0]
+    for node in cluster.primaries:
+        tell(node, "CLUSTER", "DELSLOTS", 0)
+    try:
+        wait_for(lambda: "cluster_state:fail" in str(tell(owner, "CLUSTER", "INFO")), what="the cluster to fail")
+        with pytest.raises(ServerError, match=r"no node for 1 of its 16,384 slots"):
+            redis_client.open_store(address)
+    finally:
+        tell(owner, "CLUSTER", "ADDSLOTS", 0)
+        wait_for(lambda: all(map(is_well, cluster.primaries)), what="the cluster to be well")
+
+
+def test_a_node_that_throws_keys_away(cluster: RedisCluster, address: Address) -> None:
+    node = cluster.primaries[2]
+    tell(node, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ServerError, match=f":{node.port}/0 of .* maxmemory-policy is allkeys-lru") as refused:
+            redis_client.open_store(address)
+        assert "noeviction" in refused.value.hint
+    finally:
+        tell(node, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+def test_a_node_that_is_full(cluster: RedisCluster, address: Address) -> None:
+    node = cluster.primaries[1]
+    tell(node, "CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(ServerError, match="is full"):
+            redis_client.open_store(address)
+    finally:
+        tell(node, "CONFIG", "SET", "maxmemory", "0")
+
+
+def test_a_server_by_itself_is_no_cluster(store_url: str, cluster: RedisCluster, tmp_path: Path) -> None:
+    with redis_server(tmp_path) as port, pytest.raises(ServerError, match="no node of a cluster") as refused:
+        redis_client.open_store(f"redis+cluster://127.0.0.1:{port}")
+    assert "without +cluster" in refused.value.hint
+    words = {error_of(f"redis://127.0.0.1:{node.port}") for node in cluster.primaries}
+    assert any("is a node of a cluster" in each for each in words)
+
+
+def test_a_primary_that_dies_and_its_replica(tmp_path: Path) -> None:
+    with redis_cluster(tmp_path / "nodes", replicas=1) as cluster:
+        address = Address.parse_store(cluster.url)
+        with redis_client.open_store(address) as opened:
+            client: Any = opened
+            client.set("k", "x")
+            script = client.register_script(COUNT)
+            script(keys=["{k}2"], args=[1])
+            owner = cluster.owner("k")
+            with owner.client() as primary:
+                assert primary.execute_command("WAIT", 1, 5_000) == 1
+            owner.kill()
+            with pytest.raises(redis.ConnectionError):
+                client.get("k")
+
+            def answer() -> Any:
+                with suppress(redis.RedisError):
+                    return client.get("k")
+
+            assert wait_for(answer, what="the replica") == "x"
+            pipe = client.pipeline()
+            script(keys=["{k}2"], args=[1], client=pipe)
+            pipe.get("{k}2")
+            assert pipe.execute() == [2, "2"]
+            assert script(keys=["{k}2"], args=[1]) == 3
+            with redis_client.connect(address) as connection:
+                assert connection.execute("GET", "k") == b"x"
+
+
+def test_a_cluster_with_passwords_that_speaks_tls(tmp_path: Path) -> None:
+    if not speaks_tls():
+        pytest.skip("this redis-server knows no TLS")
+    cert = certificate(tmp_path)
+    with redis_cluster(tmp_path / "nodes", certificate=cert) as cluster:
+        for node in cluster.primaries:
+            tell(node, "ACL", "SETUSER", "livectl", "on", ">p@ss", "~livectl:*", "+@all", "-@dangerous", "+info")
+        nodes = [f"localhost:{node.port}" for node in cluster.primaries]
+        url = f"rediss+cluster://livectl:p%40ss@{','.join(nodes)}?ssl_ca_certs={cert}"
+        with redis_client.open_store(url) as client:
+            keys = [f"livectl:{key}" for key in KEYS]
+            pipe = client.pipeline(transaction=False)
+            for key in keys:
+                pipe.set(key, key)
+            assert pipe.execute() == [True] * len(keys)
+            assert client.mget(keys) == keys
+        assert "not trusted" in error_of(url.partition("?")[0])
+        assert "does not let us in" in error_of(url.replace("p%40ss", "other"))
+
+
+def test_the_primary_behind_sentinel(tmp_path: Path) -> None:
+    sync = ("--repl-diskless-sync-delay", "0")
+    with (
+        redis_server(tmp_path / "one", *sync) as first,
+        redis_server(tmp_path / "two", "--replicaof", f"127.0.0.1 {first}", *sync) as other,
+        sentinel(tmp_path, first) as port,
+        redis.Redis(port=port, decode_responses=True) as asked,
+    ):
+        wait_for(lambda: asked.sentinel_slaves("shop"), what="the replica")
+        away = free_port()
+        url = f"redis+sentinel://127.0.0.1:{away},127.0.0.1:{port}/shop/2"
+        with redis_client.open_store(url) as client:
+            client.set("livectl:a", "x")
+            assert client.pipeline().get("livectl:a").execute() == ["x"]
+            with redis_client.connect(Address.parse_store(url)) as connection:
+                assert connection.execute("GET", "livectl:a") == b"x"
+            wait_for(lambda: client.wait(1, 100), what="the replica to have it")
+        wait_for(lambda: _fails_over(asked), what="a replica that may become the primary")
+        wait_for(lambda: redis_client.find_primary(Address.parse_store(url)).port == other, what="the sentinel")
+        with redis_client.open_store(url) as client, redis_client.connect(Address.parse_store(url)) as connection:
+            assert (client.get("livectl:a"), connection.execute("GET", "livectl:a")) == ("x", b"x")
+        assert "no server called other" in error_of(url.replace("shop", "other"))
+        assert f"127.0.0.1:{away}" in error_of(f"redis+sentinel://127.0.0.1:{away}/shop")
+        assert "is no sentinel" in error_of(f"redis+sentinel://127.0.0.1:{other}/shop")
+
+
+def _fails_over(asked: Any) -> bool:
+    with suppress(redis.ResponseError):  # it has not looked at the replica yet
+        return bool(asked.execute_command("SENTINEL", "FAILOVER", "shop"))
+    return False
+
+
+def test_results_are_where_celery_can_keep_them(tmp_path: Path) -> None:
+    """Not in a cluster: with the broker, or where the settings say."""
+    store, other = Address.parse_store("redis+cluster://a,b"), Address.parse("redis://c")
+    settings = Settings(home=tmp_path, folder=tmp_path, broker=other, store=store)
+    assert embedded_broker.resolve_addresses(settings).results == other
+    with_rabbitmq = Settings(home=tmp_path, folder=tmp_path, broker=Address.parse("amqp://d"), store=store)
+    with pytest.raises(SettingsError, match="keeps no results in redis") as refused:
+        embedded_broker.resolve_addresses(with_rabbitmq)
+    assert "results:" in refused.value.hint
+
+
+def error_of(url: str) -> str:
+    try:
+        redis_client.open_store(url).close()
+    except ServerError as error:
+        return error.message
+    return ""
+
+
+def other_node(cluster: RedisCluster, key: str) -> ClusterNode:
+    owner = cluster.owner(key)
+    return next(node for node in cluster.primaries if node is not owner)
+
+
+def tell(node: ClusterNode, *command: str | int) -> Any:
+    with node.client() as client:
+        return client.execute_command(*command)
+
+
+def set_slot(node: ClusterNode, how: str, other: ClusterNode) -> None:
+    """About the slot of `{k}1`."""
+    tell(node, "CLUSTER", "SETSLOT", cluster_keys.key_slot("{k}1"), how, tell(other, "CLUSTER", "MYID"))
+
+
+def is_well(node: ClusterNode) -> bool:
+    return "cluster_state:ok" in str(tell(node, "CLUSTER", "INFO"))

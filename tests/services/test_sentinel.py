@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +10,7 @@ import redis
 from kombu import Connection, Queue
 
 from livectl.ops.transport import safe_transport
-from tests.support.faulty_servers import redis_server
-from tests.support.servers import accepts, free_port, needed
+from tests.support.faulty_servers import redis_server, sentinel
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -21,23 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOBS = 20
-
-
-@contextmanager
-def sentinel(folder: Path, master: int) -> Iterator[int]:
-    """Declares a master dead that is silent for half a second, and needs nobody's consent to choose another."""
-    binary, port = needed(shutil.which("redis-server"), "redis-server"), free_port()
-    settings = folder / "sentinel.conf"
-    settings.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor shop 127.0.0.1 {master} 1\n"
-        "sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 3000\n"
-    )
-    with subprocess.Popen([binary, str(settings), "--sentinel"], stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_for(lambda: accepts(port), what="the sentinel")
-            yield port
-        finally:
-            process.kill()
 
 
 @pytest.fixture

@@ -104,6 +104,23 @@ def redis_server(folder: Path, *options: str) -> Iterator[int]:
 
 
 @contextmanager
+def sentinel(folder: Path, master: int) -> Iterator[int]:
+    """Declares a master dead that is silent for half a second, and needs nobody's consent to choose another."""
+    binary, port = needed(shutil.which("redis-server"), "redis-server"), free_port()
+    settings = folder / "sentinel.conf"
+    settings.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor shop 127.0.0.1 {master} 1\n"
+        "sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 3000\n"
+    )
+    with subprocess.Popen([binary, str(settings), "--sentinel"], stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: accepts(port), what="the sentinel")
+            yield port
+        finally:
+            process.kill()
+
+
+@contextmanager
 def loading_server(folder: Path) -> Iterator[int]:
     """A Redis that reads its data for longer than any test takes."""
     with redis_server(folder) as port, redis.Redis(port=port) as client:

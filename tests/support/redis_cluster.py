@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import redis
 
 from livectl.ops.processes.embedded_broker import locate_binary
-from tests.support.servers import free_port
+from tests.support.faulty_servers import tls_options
+from tests.support.servers import free_port, needed
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -24,11 +26,20 @@ NODE_TIMEOUT_MS = 1_500  # then a silent node counts as dead: soon, so that its 
 class ClusterNode:
     """One process, and where it is reached."""
 
-    def __init__(self, folder: Path, options: Sequence[str], binary: str) -> None:
+    def __init__(self, folder: Path, options: Sequence[str], certificate: Path | None) -> None:
+        """With a certificate it speaks TLS alone, as the embedded Valkey does not."""
         self.port, self.bus = free_port(), free_port()
+        self._certificate = certificate
         folder.mkdir(parents=True)
+        binary = needed(shutil.which("redis-server"), "redis-server") if certificate else locate_binary()
+        tls = (
+            ("--port", "0", "--tls-cluster", "yes", "--tls-replication", "yes", *tls_options(certificate))
+            if certificate
+            else ()
+        )
         self._argv = [
-            *(binary, "--port", str(self.port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"),
+            *(binary, "--bind", "127.0.0.1", "--cluster-enabled", "yes", *tls),
+            *("--tls-port" if certificate else "--port", str(self.port)),
             *("--cluster-port", str(self.bus), "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
             *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
             *("--save", "", "--dir", str(folder), *options),
@@ -45,7 +56,8 @@ class ClusterNode:
 
     def client(self) -> redis.Redis:
         """A client of this node alone."""
-        return redis.Redis(port=self.port, decode_responses=True)
+        ca = str(self._certificate) if self._certificate else None
+        return redis.Redis(port=self.port, ssl=ca is not None, ssl_ca_certs=ca, decode_responses=True)
 
     def answers(self) -> bool:
         try:
@@ -82,13 +94,18 @@ class RedisCluster:
 
 @contextmanager
 def redis_cluster(
-    folder: Path, *, primaries: int = 3, replicas: int = 0, options: Sequence[str] = (), binary: str | None = None
+    folder: Path,
+    *,
+    primaries: int = 3,
+    replicas: int = 0,
+    options: Sequence[str] = (),
+    certificate: Path | None = None,
 ) -> Iterator[RedisCluster]:
     """Starts a cluster: `replicas` of each primary. Its processes end with the block."""
     with ExitStack() as stack:
         nodes: list[ClusterNode] = []
         for number in range(primaries * (1 + replicas)):
-            nodes.append(ClusterNode(folder / str(number), options, binary or locate_binary()))
+            nodes.append(ClusterNode(folder / str(number), options, certificate))
             stack.callback(nodes[-1].kill)
         for node in nodes:
             wait_for(node.answers, what="a node of the cluster")

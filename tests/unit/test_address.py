@@ -224,3 +224,58 @@ def test_kombu_takes_a_network_address_apart_as_we_do(written: str) -> None:
         assert (connection.userid, connection.password) == ("u", "p@")
         assert connection.virtual_host.strip("/") == "2"
         assert bool(connection.ssl or written.startswith("amqps")) == (address.scheme != "redis")
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("redis://host", "redis://host:6379/0"),
+        ("redis+cluster://a:1,b:2", "redis+cluster://a:1,b:2"),
+        (
+            "rediss+cluster://u:pw@a,b:2,[::1]:7?ssl_ca_certs=/x",
+            "rediss+cluster://u:pw@a:6379,b:2,[::1]:7?ssl_ca_certs=%2Fx",
+        ),
+        ("valkeys+cluster://a", "rediss+cluster://a:6379"),
+        ("redis-cluster://a", "redis+cluster://a:6379"),
+        ("redis://a:1,b:2", "redis+cluster://a:1,b:2"),
+        ("a:1,b:2", "redis+cluster://a:1,b:2"),
+        ("redis://:pw@a:1, redis://:pw@b:2,redis://a:1", "redis+cluster://:pw@a:1,b:2"),
+        ("redis+sentinel://:pw@a,b:2/shop/3", "redis+sentinel://:pw@a:26379,b:2/shop/3"),
+        ("rediss-sentinel://a/shop?sentinel_password=x", "rediss+sentinel://a:26379/shop/0?sentinel_password=x"),
+        ("sentinel://:pw@a:1;sentinel://b/2?master_name=shop", "redis+sentinel://:pw@a:1,b:26379/shop/2"),
+        ("redis://:a,b@host/1", "redis://:a%2Cb@host:6379/1"),
+        ("unix:///run/a,b.sock", "unix:///run/a%2Cb.sock?db=0"),
+    ],
+)
+def test_a_store_may_have_several_addresses(written: str, url: str) -> None:
+    address = Address.parse_store(written)
+    assert address.url == url
+    assert Address.parse_store(url) == address
+    assert "pw" not in address.masked
+    assert "=x" not in address.masked.replace("=%2Fx", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("redis+cluster://a/3", "one database alone"),
+        ("redis+sentinel://a", "names none"),
+        ("sentinel://a/0", "names none"),
+        ("redis+sentinel://a/x/y/0", "too much"),
+        ("redis://a,rediss://b", "different kinds"),
+        ("amqp://a,amqp://b", "different kinds"),
+        ("unix:///a,unix:///b", "different kinds"),
+        ("amqp://a,b", "a host is a name"),
+        ("redis+cluster://a,b:x", "a port is a number"),
+    ],
+)
+def test_addresses_that_are_no_store(written: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem) as refused:
+        Address.parse_store(written)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("written", ["redis+cluster://a,b", "sentinel://a", "rediss+sentinel://a/shop"])
+def test_a_broker_is_one_server(written: str) -> None:
+    with pytest.raises(SettingsError, match="one server"):
+        Address.parse(written)

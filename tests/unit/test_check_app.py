@@ -15,7 +15,7 @@ from livectl.errors import ServerError, SettingsError, UsageError
 from livectl.ops import deployment
 from livectl.ops.jobs import wait
 from livectl.ops.services import background
-from livectl.redis_client import RedisReplyError
+from livectl.redis_replies import RedisReplyError
 
 if TYPE_CHECKING:
     from pathlib import Path

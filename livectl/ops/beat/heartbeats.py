@@ -11,7 +11,7 @@ import msgspec
 
 from livectl.ops.beat import run_store
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, Pause
-from livectl.redis_client import RedisReplyError
+from livectl.redis_replies import RedisReplyError
 from livectl.units import MICROSECONDS_PER_MS, MS_PER_SECOND
 
 if TYPE_CHECKING:

@@ -284,7 +284,19 @@ def resolve_addresses(settings: Settings) -> ServerAddresses:
             f"the broker {broker.masked} keeps messages only, and no store is set for the state",
             "Set `store:` in livectl.yaml, or LIVECTL_STORE, to a Redis or Valkey.",
         )
-    return ServerAddresses(broker, store, settings.results or store)
+    return ServerAddresses(broker, store, settings.results or _results_beside(broker, store))
+
+
+def _results_beside(broker: Address, store: Address) -> Address:
+    """Where Celery keeps results if nobody says: in the store, or with the broker where that is no place for Celery."""
+    if store.is_single:
+        return store
+    if broker.is_redis:
+        return broker
+    raise SettingsError(
+        f"Celery keeps no results in {store.masked}, and no place for them is set",
+        "Set `results:` in livectl.yaml, or LIVECTL_RESULTS, to one Redis or Valkey.",
+    )
 
 
 def _embedded_address(home: Path) -> Address:

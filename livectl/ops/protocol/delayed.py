@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from livectl.ops.protocol.keys import has_time_left
-from livectl.redis_client import RedisReplyError
+from livectl.redis_replies import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ import msgspec
 
 from livectl.ops.protocol import delayed, message, plus, unacked
 from livectl.ops.protocol.keys import Bindings, has_time_left, list_queues
-from livectl.redis_client import RedisReplyError
+from livectl.redis_replies import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
