@@ -11,7 +11,7 @@ WAIT_MS = 200  # a replica that is well has it in a millisecond or two; without 
 
 
 def is_cluster(client: Any) -> bool:
-    return hasattr(client, "nodes_manager")
+    return hasattr(type(client), "get_node_from_key")
 
 
 def has_replicas(client: Any, place: str) -> bool:

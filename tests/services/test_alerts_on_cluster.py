@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-import redis.cluster
 
+from livectl import redis_client
+from livectl.address import Address
 from livectl.live import cells, collecting
 from livectl.live.alerts import outbox
 from livectl.live.alerts.message import Alert
@@ -29,9 +30,7 @@ CHANGE = Change(kind="began", platform="demo", id="ada", session="s", at=NOW)
 
 @pytest.fixture
 def client(cluster: RedisCluster) -> Iterator[Any]:
-    with redis.cluster.RedisCluster(
-        port=cluster.primaries[0].port, host="127.0.0.1", decode_responses=True, protocol=2
-    ) as opened:
+    with redis_client.store_client(Address.parse_store(cluster.url)) as opened:
         yield opened
 
 

@@ -139,6 +139,7 @@ class Outbox:
         steps = lua_script(self._client, "targets")(
             COMMON, place, store_records.encode_json(wanted), store_records.encode_json(list(gone))
         )
+        replicas.confirm(self._client, [COMMON] if steps else [])  # or it would be new once more, at a later change
         retarget = lua_script(self._client, "retarget")
         added, cursors = [], {}
         for number, name, what, start in steps:
