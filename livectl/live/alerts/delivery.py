@@ -44,7 +44,7 @@ ASIDE_PAUSE_SECONDS = 3.0  # of a target after an alert that it took ill: delive
 MAX_LANES = 20  # of a target that takes the alerts of so many streamers ill, it is the target that fails
 MAX_DOUBLINGS = 10  # enough to reach MAX_RETRY_SECONDS
 GIVE_UP_SECONDS = 86_400.0  # of trying, before an alert is a dead letter
-READ_COUNT = 100  # changes read at a time
+READ_COUNTS = (5, 100)  # changes read at a time: mostly one of the first is told, and the others are read again then
 LATE_READ_COUNT = 2000  # changes read at a time where they are old: they become one alert
 QUIET_READ_COUNT = 20_000  # ... where they came in quiet hours
 
@@ -224,15 +224,19 @@ class AlertDispatcher:
         if target.digest is not None:
             return self._digest_plan(name, target, target.digest, state, now)
         lanes = target_outbox.lanes(name)
-        changes = self._read_changes(target, state, now)
-        if changes:
+        for count in READ_COUNTS:
+            changes = self._read_changes(target, state, now, count)
+            if not changes:
+                break
             free = [change for change in changes if not any(lane.holds(change) for lane in lanes)]
-            return self._plan(name, target, state, free, changes[-1].number, now)
+            plan = self._plan(name, target, state, free, changes[-1].number, now)
+            if plan.alert or len(changes) != count or count == READ_COUNTS[-1]:
+                return plan
         due = [lane for lane in lanes if lane.retry_at is None or lane.retry_at <= now]
         return self._lane_plan(name, target, state, due[0], now) if due else None
 
     def _lane_plan(self, name: str, target: Target, state: TargetState, lane: Lane, now: float) -> DeliveryPlan:
-        changes = self._read_changes(target, lane, now)
+        changes = self._read_changes(target, lane, now, READ_COUNTS[-1])
         behind = [change for change in changes if not outbox.is_after(change.number, state.cursor)]
         if not behind:
             return DeliveryPlan(None, lane=lane)
@@ -297,10 +301,10 @@ class AlertDispatcher:
         meanwhile = [change for change in changes if not outbox.is_after(change.number, through)]
         return digests.build_missed_alert(name, target, missed, meanwhile, through, self._settings.timezone)
 
-    def _read_changes(self, target: Target, state: TargetState, now: float) -> list[Change]:
-        """The next changes; all that become one alert."""
-        changes = self._store.changes(state.cursor, READ_COUNT)
-        if len(changes) < READ_COUNT:
+    def _read_changes(self, target: Target, state: TargetState, now: float, count: int) -> list[Change]:
+        """The next so many changes; all that become one alert."""
+        changes = self._store.changes(state.cursor, count)
+        if len(changes) < count:
             return changes
         if any(rules.is_summed_up(target, change, self._settings.timezone) for change in changes):
             return self._store.changes(state.cursor, QUIET_READ_COUNT)
