@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -148,6 +149,22 @@ def test_what_was_sent_is_noted_though_the_store_is_away_for_a_moment(
     assert world.client.hget("livectl:{target:hook}:state", "sent") == "1"
     world.now += HOUR
     assert (world.deliver(), len(receiver.taken)) == (0, 1)
+
+
+def test_a_delivery_that_the_store_kept_from_its_end_is_gone_on_with_at_once(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same worker: others wait until the lease is over."""
+    world.targets = {"hook": hook(receiver)}
+    world.follow("ada")
+    world.see("live", "ada", name="Ada")
+    dispatcher = world.dispatcher
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "changes", Mock(side_effect=RedisConnectionError("away")))
+        with pytest.raises(RedisConnectionError):
+            dispatcher.deliver_to("hook")
+    assert world.deliver() == 0
+    assert dispatcher.deliver_to("hook") == 1
 
 
 def _told_ids(receiver: Receiver) -> list[str]:

@@ -81,6 +81,7 @@ class AlertDispatcher:
         self._client = client
         self._senders = senders
         self._hooks = hooks
+        self._left: dict[str, str] = {}  # tokens of leases that a store that was away kept us from giving back
         self._lease_s = CLUSTER_LEASE_SECONDS if replicas.is_cluster(client) else LEASE_SECONDS
 
     def deliver(self) -> None:
@@ -96,11 +97,19 @@ class AlertDispatcher:
 
     def deliver_to(self, name: str) -> int:
         """Delivers to one target, unless another worker does. Returns how many alerts it took."""
+        if rules.in_window(self._settings.alerts[name].quiet, self._hooks.clock(), self._settings.timezone):
+            return 0
+        token = self._left.pop(name, "") or uuid4().hex
+        try:
+            return self._deliver_as(token, name)
+        except RedisError:  # the lease is still ours, and the next one goes on with it
+            self._left[name] = token
+            raise
+
+    def _deliver_as(self, token: str, name: str) -> int:
         target, hooks = self._settings.alerts[name], self._hooks
         started_at = now = hooks.clock()
-        if rules.in_window(target.quiet, now, self._settings.timezone):
-            return 0
-        target_outbox, delivered = Outbox(self._client, uuid4().hex), 0
+        target_outbox, delivered = Outbox(self._client, token), 0
         state = target_outbox.lease(name, now, self._lease_s, outbox.start_cursor(target, now))
         hooks.on_step("taken")
         while state is not None and now - started_at < JOB_BUDGET_SECONDS and not hooks.is_outdated():
@@ -129,6 +138,8 @@ class AlertDispatcher:
     def _deliver_safely(self, name: str) -> None:
         try:
             self.deliver_to(name)
+        except RedisError as error:
+            log.warning("alerts to %s wait for the store: %s", name, " ".join(str(error).split()))
         except Exception:
             log.exception("alerts to %s could not be told", name)
 
