@@ -204,6 +204,13 @@ def format_local_time(seconds: float, zone: str) -> str:
     return f"{datetime.fromtimestamp(seconds, ZoneInfo(zone)):%Y-%m-%d %H:%M}"
 
 
+def format_moment(seconds: float, zone: str) -> str:
+    """`2026-11-28 10:00:07 Europe/Paris`: seconds since the epoch in this zone, which is named."""
+    from zoneinfo import ZoneInfo
+
+    return f"{datetime.fromtimestamp(seconds, ZoneInfo(zone)):%Y-%m-%d %H:%M:%S} {zone}"
+
+
 def format_names(names: Iterable[str], most: int = 10) -> str:
     """`a, b and 3 more`: names in their order, as many as one line has room for."""
     ordered = sorted(names)

@@ -6,9 +6,12 @@ ops sees what is wrong, and the targets of the live wing are told.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
@@ -17,19 +20,20 @@ from livectl import alert_sending, redis_client
 from livectl.errors import LivectlError, SecretUnsetError
 from livectl.live.alerts import outbox
 from livectl.live.network.fetcher import Fetcher
-from livectl.live.network.routes import Routes
+from livectl.live.network.routes import NOT_PUBLIC, Routes
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Request
 from livectl.ops import deployment as deployments
 from livectl.ops.beat.watch import LOOK_INTERVAL_S, BeatAtWork, ReportStream, RunWatch
 from livectl.ops.jobs import event_history
+from livectl.ops.processes import launch
 from livectl.ops.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from livectl.live.alerts.delivery import AlertDispatcher
-    from livectl.ops.beat.expectations import Report
+    from livectl.ops.beat.reports import Report
     from livectl.ops.deployment import Deployment
     from livectl.secret import Secret
     from livectl.settings import Settings
@@ -89,6 +93,7 @@ class WatchingScheduler(Scheduler):
             settings.watch.queue,
             settings.watch.checks,
             settings.tasks,
+            settings.timezone,
         )
 
 
@@ -100,13 +105,15 @@ class Watcher:
         self._client = redis_client.open_store(scheduler.store_in_use)
         self._store = Store(self._client)
         self._store.prepare()
-        self._watch = RunWatch(self._client, self._find_deployment(), ReportStream(OUTBOX_KEY, _encode))
+        encode = partial(_encode, command=name_command(sys.argv, scheduler.current_settings))
+        self._watch = RunWatch(self._client, self._find_deployment(), ReportStream(OUTBOX_KEY, encode))
         self._dispatcher: tuple[Settings, AlertDispatcher] | None = None
+        self._problem = ""  # why the address outside did not take what it was told
 
     def look(self) -> None:
         settings = self._scheduler.current_settings
         for report in self._watch.look(self._scheduler.watched(settings)):
-            logger.warning("%s: %s", report.title, " ".join(report.details.split("\n")))
+            logger.warning("%s. %s", report.title, report.details)
         if any("job" in target.on for target in settings.alerts.values()):
             self._deliver(settings)
         if settings.watch.heartbeat is not None:
@@ -127,23 +134,42 @@ class Watcher:
         self._dispatcher[1].deliver()
 
     def _say_well(self, settings: Settings, address: Secret) -> None:
-        """Asks the address outside, once a minute whichever beat comes first."""
+        """Asks the address outside, once a minute whichever beat comes first. Says when it is not taken, and again."""
         if not self._client.set(HEARTBEAT_KEY, "1", nx=True, ex=HEARTBEAT_INTERVAL_S - int(LOOK_INTERVAL_S)):
             return
+        problem = self._ask_outside(settings, address)
+        if problem and problem != self._problem:
+            logger.warning("watch.heartbeat: %s", problem)
+        elif self._problem and not problem:
+            logger.info("watch.heartbeat: its address takes it again")
+        self._problem = problem
+
+    def _ask_outside(self, settings: Settings, address: Secret) -> str:
+        """Why the address outside did not take it; empty where it did."""
         try:
             url = address.reveal()
         except SecretUnsetError as error:
-            logger.warning("watch.heartbeat: %s", error.message)
-            return
+            return error.message
         fetcher = Fetcher(Routes.from_settings(settings.network), self._store)
         try:
             (response,) = fetcher.ask([Request(url=url)])
         finally:
             fetcher.close()
-        if not 200 <= response.status < 300:
-            logger.warning("the heartbeat was not taken: %s", response.error or f"status {response.status}")
+        if 200 <= response.status < 300:
+            return ""
+        if response.error and response.error.endswith(NOT_PUBLIC):
+            return (
+                f"{response.error}; `network: {{allow: [{urlsplit(url).hostname}]}}` in livectl.yaml lets it be asked"
+            )
+        return response.error or f"its address answers with status {response.status}"
 
 
-def _encode(report: Report, now: float) -> Sequence[str]:
-    change = outbox.reported_change(report.name, report.kind, report.title, report.details, now)
-    return outbox.outbox_fields(change)
+def _encode(report: Report, now: float, command: str = "livectl") -> Sequence[str]:
+    details = "\n".join(filter(None, [report.details, f"{command} {report.look}"]))
+    return outbox.outbox_fields(outbox.reported_change(report.name, report.kind, report.title, details, now))
+
+
+def name_command(arguments: Sequence[str], settings: Settings) -> str:
+    """How a command of livectl's for the app of this process begins, in the folder of its settings."""
+    app = launch.find_app(arguments) if settings.app is None else None
+    return f"livectl -A {app}" if app and app != launch.OWN_APP else "livectl"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from livectl.doctor.facts import AppProcess, RabbitFacts, SettingsFacts, TaskFacts, WrittenSetting
 from livectl.ops import task_signature
+from livectl.ops.processes import launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,6 @@ GLOB_CHARACTERS = frozenset("*?[")
 BUILT_IN_PREFIX = "celery."
 PROC = Path("/proc")  # where Linux tells of each process
 PS_TIMEOUT_S = 2.0
-APP_OPTIONS = ("-A", "--app")
 
 
 def read_settings(app: Any, environ: Mapping[str, str]) -> SettingsFacts:
@@ -269,21 +269,13 @@ def list_processes(app: str, folder: Path) -> tuple[AppProcess, ...]:
     app_processes = {
         pid: (parent, arguments, user)
         for pid, parent, user, arguments in _celery_processes()
-        if app_name(arguments) == app and _runs_in(pid, folder)
+        if launch.find_app(arguments) == app and _runs_in(pid, folder)
     }
     return tuple(
         AppProcess(pid, arguments, is_root=user == 0)
         for pid, (parent, arguments, user) in app_processes.items()
         if app_processes.get(parent, (0, (), 0))[1] != arguments
     )
-
-
-def app_name(arguments: tuple[str, ...]) -> str | None:
-    """The app that a command line names."""
-    for index, argument in enumerate(arguments[:-1]):
-        if argument in APP_OPTIONS:
-            return arguments[index + 1]
-    return next((argument.partition("=")[2] for argument in arguments if argument.startswith("--app=")), None)
 
 
 def _celery_processes() -> list[tuple[int, int, int, tuple[str, ...]]]:

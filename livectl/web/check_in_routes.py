@@ -6,7 +6,7 @@ import hmac
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from flask import Response, abort, request
+from flask import Response, request
 
 from livectl.errors import SecretUnsetError
 from livectl.ops.beat import check_ins
@@ -31,16 +31,25 @@ def serve_check_ins(flask_blueprint: Blueprint, page_data: PageData, tools: Page
     @flask_blueprint.route("/ping/<token>/<kind>", methods=["GET", "HEAD", "POST"])
     def check_in(token: str, kind: str = "success") -> Response:
         address = request.remote_addr or ""
-        if limit.wait_s(address):
-            abort(HTTPStatus.TOO_MANY_REQUESTS)
+        if wait_s := limit.wait_s(address):
+            answer = _say(f"wrong tokens came from here: again in {wait_s} s", HTTPStatus.TOO_MANY_REQUESTS)
+            answer.headers["Retry-After"] = str(wait_s)
+            return answer
         name = _find_name(tools.settings(), token)
-        if not name or kind not in check_ins.KINDS:
+        if not name:
             limit.note_wrong(address)
-            abort(HTTPStatus.NOT_FOUND)
+            return _say("no check of watch.checks in livectl.yaml has this token", HTTPStatus.NOT_FOUND)
+        if kind not in check_ins.KINDS:
+            return _say(f"behind the token may stand /{', /'.join(check_ins.KINDS)}", HTTPStatus.NOT_FOUND)
         text = request.get_data(cache=False)[:MAX_READ_BYTES].decode(errors="replace")
         now = int(page_data.clock() * MS_PER_SECOND)
         page_data.source.read(lambda store: check_ins.note(store, name, kind, text, now))
-        return Response("OK\n", mimetype="text/plain")
+        return _say("OK")
+
+
+def _say(text: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """In plain words, for the log of whatever calls."""
+    return Response(f"{text}\n", status, mimetype="text/plain")
 
 
 def _find_name(settings: Settings, token: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -10,11 +11,12 @@ import msgspec
 import pytest
 from celery import Celery
 
+from livectl import settings
 from livectl.address import Address
 from livectl.errors import ServerError
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Interval, Schedule
-from livectl.ops.beat import check_ins, run_store, watch
+from livectl.ops.beat import check_ins, reports, run_store, watch
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.heartbeats import Heartbeat
 from livectl.ops.beat.watch import BeatAtWork, EntryLooks, ReportStream, RunWatch
@@ -24,14 +26,17 @@ from livectl.ops.deployment import OWN_APP_NAME, Deployment, own_layout
 from livectl.ops.jobs import dead_letters, history, numbers
 from livectl.ops.jobs.history import JobNote
 from livectl.ops.jobs.job_log import JobEventRecorder
+from livectl.ops.protocol.dead_letter import DeadLetter
+from livectl.ops.schedules import cron
 from livectl.redis_client import using_store
 from livectl.secret import Secret
 from livectl.settings import CheckIn
 from livectl.task_settings import Expect, TaskSettings, expected_of
-from livectl.watching import _encode
+from livectl.watching import _encode, name_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import redis
 
@@ -155,23 +160,93 @@ def test_workers_that_no_longer_answer_are_told_and_never_before_one_did(stage: 
     assert stage.look(60) == ["recovered: workers answer again"]
 
 
+def test_a_beat_that_starts_anew_knows_who_read_a_queue_and_what_was_told(stage: Stage) -> None:
+    stage.entries.clear()
+    stage.checks = {"backup": CheckIn(token=Secret("t"), every=600.0, grace=60.0, end_within=120.0)}
+    reads: dict[str, tuple[str, ...]] = {"a@h": ("celery", "mail"), "b@h": ("celery",)}
+    mail = Queue(name="mail", ready=0, oldest=0.0)
+    stage.depths = QueueDepths(queues=(mail,), reads=reads)
+    check_ins.note(stage.store, "backup", "start", "", stage.now)
+    assert stage.look(800) == ["overrun: backup has not ended", "missed: backup has not checked in"]
+
+    def start_anew() -> None:
+        stage.watches = [RunWatch(stage.store, each._deployment, STREAM) for each in stage.watches]
+
+    start_anew()
+    full = Queue(name="mail", ready=3, oldest=5.0)
+    stage.depths = QueueDepths(queues=(full,), reads={"b@h": ("celery",)})
+    assert stage.look(170) == [], "after a start it may be that workers start too; what was told is not told again"
+    assert stage.look(60) == ["unread: no worker reads the queue mail any more"]
+    (change, *_) = reversed(list(Store(stage.store).changes()))
+    assert change.before == "For 3 min; 3 jobs wait. The last that did: a@h.\nlivectl workers"
+    stage.depths = QueueDepths(queues=(full,), reads=reads)
+    assert stage.look(60) == ["recovered: the queue mail is well again"]
+    stage.depths = QueueDepths(queues=(full,))
+    start_anew()
+    assert stage.look(240) == ["down: no worker has answered for 3 min"]
+    (change, *_) = reversed(list(Store(stage.store).changes()))
+    assert change.before == "The last that did: a@h, b@h.\nlivectl workers"
+
+
+@pytest.mark.parametrize("change", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_clock_that_is_changed_for_summer_or_winter_is_no_missed_run(
+    stage: Stage, change: datetime, is_sent: bool
+) -> None:
+    """What is due comes after the gap, or the first time of two: sent then all is well, and else it is told once."""
+    timing = cron.parse("30 2 * * *")
+    entry = to_beat_entry(Schedule(name="nightly", task="t.x", timing=timing, timezone="Europe/Paris"))
+    stage.entries = {"nightly": entry}
+    stage.now = int(change.timestamp() * 1000) - 3_600_000
+    told = []
+    for _ in range(48):
+        before, stage.now = stage.now, stage.now + 300_000
+        due = entry.due_times.latest(before, stage.now)
+        if is_sent and before < due <= stage.now:
+            stage.store.hset(run_store.LAST_RUN_KEY, "nightly", due)
+        told += stage.look(beats=1)
+    assert told == ([] if is_sent else ["missed: nightly was not sent"])
+
+
 def test_a_queue_whose_first_job_waits_too_long_is_told_until_it_is_emptied(stage: Stage) -> None:
     stage.entries.clear()
     stage.depths = QueueDepths(queues=(Queue(name="mail", ready=7, oldest=700.0),))
-    assert stage.look(120) == ["queue: mail: the first of 7 jobs has waited 12 min"]
+    assert stage.look(120) == ["queue: the queue mail: the first of 7 jobs has waited 12 min"]
     stage.depths = QueueDepths(queues=(Queue(name="mail", ready=7, oldest=400.0),))
     assert stage.look(60) == []
     stage.depths = QueueDepths(queues=(Queue(name="mail", ready=0),))
-    assert stage.look(60) == ["recovered: mail is emptied again"]
+    assert stage.look(60) == ["recovered: the queue mail is well again"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "text", "command"),
+    [
+        (["celery", "-A", "proj", "beat"], "", "livectl -A proj"),
+        (["celery", "--app=proj.celery", "beat"], "", "livectl -A proj.celery"),
+        (["celery", "-A", "proj", "beat"], "app: proj\n", "livectl"),
+        (["celery", "-A", "livectl.celeryapp", "beat"], "", "livectl"),
+        (["embedded"], "", "livectl"),
+    ],
+)
+def test_what_is_told_names_the_command_as_it_is_typed(
+    argv: list[str], text: str, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "livectl.yaml").write_text(text)
+    assert name_command(argv, settings.load({}, tmp_path)) == command
+    report = reports.workers_again()
+    assert f"{command} workers" in "".join(_encode(report, 0.0, command))
 
 
 def test_new_dead_letters_are_told_and_more_of_them_an_hour_later(stage: Stage) -> None:
     stage.entries.clear()
     stage.store.hset(dead_letters.DEAD_LETTERS_KEY, mapping={"a": "x", "b": "x"})
     assert stage.look(60) == ["dead: 2 new dead letters"]
-    stage.store.hset(dead_letters.DEAD_LETTERS_KEY, "c", "x")
+    letter = DeadLetter(id="c", kind="message", reason="no such task", task="t.y", at=datetime.now(UTC))
+    dead_letters.add(stage.store, letter)
     assert stage.look(600) == []
     assert stage.look(3_600) == ["dead: 1 new dead letter"]
+    (change, *_) = reversed(list(Store(stage.store).changes()))
+    assert change.before == "Such as: t.y: no such task\nlivectl dead"
     stage.store.delete(dead_letters.DEAD_LETTERS_KEY)
     assert stage.look(60) == []
     stage.store.hset(dead_letters.DEAD_LETTERS_KEY, "d", "x")
@@ -212,7 +287,7 @@ def test_what_runs_elsewhere_is_told_when_it_does_not_check_in_fails_or_takes_to
     assert stage.look(180) == ["overrun: backup has not ended"]
     check_ins.note(stage.store, "backup", "log", "the disk is full", stage.now)
     check_ins.note(stage.store, "backup", "fail", "", stage.now)
-    assert stage.look(60) == ["failed: backup failed again"]
+    assert stage.look(60) == ["failed: backup failed"], "it was late before, and did not fail"
     (change, *_) = reversed(list(Store(stage.store).changes()))
     assert "the disk is full" in change.before
     assert "livectl runs check:backup" in change.before

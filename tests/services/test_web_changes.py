@@ -299,7 +299,13 @@ def test_what_runs_elsewhere_checks_in_by_its_own_token_alone(
     visitor = ManagedPage(tmp_path, store_url, TOKENS if token else ()).visitor()
     assert [visitor.post(f"/ping/s3cret{end}").status_code for end in ("/start", "/log", "", "/fail")] == [200] * 4
     assert visitor.get("/ping/s3cret").data == b"OK\n"
-    assert [visitor.get(path).status_code for path in ("/ping/wrong", "/ping/s3cret/odd")] == [404] * 2
+    said = [(answer.status_code, answer.text) for answer in map(visitor.get, ("/ping/wrong", "/ping/s3cret/odd"))]
+    assert said == [
+        (404, "no check of watch.checks in livectl.yaml has this token\n"),
+        (404, "behind the token may stand /start, /success, /fail, /log\n"),
+    ], "in plain words, for the log of whatever calls"
+    answers = [visitor.get("/ping/wrong") for _ in range(20)]
+    assert (answers[-1].status_code, int(answers[-1].headers["Retry-After"]) > 0) == (429, True)
     with using_store(Address.parse(store_url)) as client:
         states = [run.state for run in JobHistory.of_client(client).runs("check:backup")]
     assert sorted(states) == ["failed", "succeeded", "succeeded"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +12,15 @@ from livectl.models import Expectation, JobState
 from livectl.ops.beat.expectations import (
     CountedTask,
     EntryFacts,
+    QueueWaits,
     TaskCounts,
     TaskState,
     WatchState,
     judge,
     judge_task,
 )
+from livectl.ops.beat.reports import Report, RunTrouble, of_run
+from livectl.ops.cluster.queues import Queue
 from livectl.ops.jobs.history import DEAD, JobLogEntry
 from livectl.ops.jobs.numbers import LongJob
 from livectl.task_settings import Expect
@@ -25,7 +28,10 @@ from livectl.task_settings import Expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from livectl.ops.beat.expectations import Trouble
+
 START_MS = 1_800_000_000_000
+START, SECOND = datetime(2026, 11, 28, 9, tzinfo=UTC), timedelta(seconds=1)
 
 
 @dataclass
@@ -136,6 +142,7 @@ FAULTS: dict[Callable[[World], None], list[str]] = {
     no_beat: ["missed", "recovered"],
     no_worker: ["late", "recovered"],
     stuck_worker: ["overrun", "recovered"],
+    overrun: ["overrun", "recovered"],
     failing: ["failed", "recovered"],
 }
 
@@ -158,7 +165,7 @@ def test_a_slow_run_is_told_once() -> None:
     world.play(600)
     world.takes_s = 20
     world.play(2_400)
-    assert world.kinds in (["slow"], ["overrun", "recovered"], ["overrun", "slow"])
+    assert world.kinds in (["slow"], ["overrun", "recovered"], ["overrun", "slow", "recovered"])
 
 
 def test_a_slow_drift_is_told_though_each_run_is_but_a_little_slower() -> None:
@@ -220,6 +227,89 @@ def test_an_entry_may_say_what_is_expected(expect: Expectation, change: dict[str
     assert world.kinds[0] == kind
 
 
+WHEN = "2026-11-28 10:00:00 Europe/Paris"
+RUN = JobLogEntry(
+    id="j1", queue="mail", worker="w1@h", error="ValueError: no", started=START, finished=START + 9 * SECOND
+)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "run", "checks_in", "title", "details", "look"),
+    [
+        (
+            "missed",
+            None,
+            False,
+            "nightly was not sent",
+            f"No beat sent the run of {WHEN}. Expected: within 1m.",
+            "schedules explain nightly 2026-11-28T09:00:00Z",
+        ),
+        (
+            "missed",
+            None,
+            True,
+            "nightly has not checked in",
+            f"It was expected at {WHEN}, or up to 1m later.",
+            "runs check:nightly",
+        ),
+        (
+            "late",
+            RUN,
+            False,
+            "nightly has not begun",
+            f"The run of {WHEN} was sent to the queue mail, and no worker has begun it. Expected: within 1m.",
+            "status j1",
+        ),
+        (
+            "overrun",
+            RUN,
+            False,
+            "nightly has not ended",
+            f"The run of {WHEN} has been running for 20 s on w1@h. Expected: at most 15s.",
+            "status j1",
+        ),
+        ("failed", RUN, False, "nightly failed", f"The run of {WHEN} on w1@h: ValueError: no", "runs nightly"),
+        (
+            "slow",
+            RUN,
+            False,
+            "nightly took 9.00 s",
+            f"The run of {WHEN} on w1@h took 9.00 s. Usual: 3.00 s.",
+            "runs nightly",
+        ),
+    ],
+)
+def test_a_report_says_which_run_why_what_was_expected_and_where_to_look(
+    trouble: Trouble, run: JobLogEntry | None, checks_in: bool, title: str, details: str, look: str
+) -> None:
+    now = int((START.timestamp() + 20) * 1000)
+    facts = EntryFacts("nightly", Expectation(), now, 0, None, (), checks_in=checks_in, zone="Europe/Paris")
+    told = RunTrouble(trouble, int(START.timestamp() * 1000), run, 60.0, 15.0, 3.0, is_again=False)
+    assert of_run(facts, told) == Report("nightly", trouble, title, details, look)
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ([(5, 2)] * 30, None),  # a backlog that stands, and is worked off
+        ([(5, 0)] * 30, "waiting"),  # that nobody reads
+        ([(5, 2), (0, 2)] * 15, ""),
+        ([(10 * number, 2) for number in range(1, 31)], "waiting"),
+        ([(300 - 10 * number, 2) for number in range(1, 30)], ""),
+    ],
+)
+def test_a_queue_of_unknown_age_is_told_when_it_grows_or_nobody_reads_it(
+    seen: list[tuple[int, int]], told: str | None
+) -> None:
+    waits = QueueWaits()
+    found = [
+        waits.find_trouble(Queue(name="mail", ready=ready, consumers=consumers), 600.0, at * 30_000, "")
+        for at, (ready, consumers) in enumerate(seen)
+    ]
+    assert set(found[:20]) == {""}, "it is not known for long enough"
+    assert found[-1] == told
+
+
 def test_an_entry_may_fail_where_that_is_expected() -> None:
     world = World(expect=Expectation(succeed=False)).play(600)
     world.fails = True
@@ -257,6 +347,7 @@ class Counter:
     state: TaskState = field(default_factory=TaskState)
     told: list[str] = field(default_factory=list)
     details: str = ""
+    look_at: str = ""
 
     def play(self, seconds: float, **changes: Any) -> Counter:
         """Goes on for so long, with a look each ten seconds."""
@@ -280,7 +371,7 @@ class Counter:
         self.state, report = judge_task(facts, self.state)
         if report:
             self.told.append(f"{report.kind}: {report.title}")
-            self.details = report.details
+            self.details, self.look_at = report.details, report.look
 
 
 def test_a_task_that_is_well_is_never_told() -> None:
@@ -292,7 +383,8 @@ def test_failed_jobs_of_a_task_are_told_once_with_the_reason_and_so_is_the_end()
     task = Counter().play(600).play(10, fails=3)
     assert task.told == ["failed: proj.mail failed"]
     assert "3 of 600 jobs since" in task.details
-    assert "ValueError: no\nlivectl results --task proj.mail --state failed" in task.details
+    assert task.details.endswith("ValueError: no")
+    assert task.look_at == "results --task proj.mail --state failed"
     task.play(600)
     assert len(task.told) == 1, "others that fail are counted"
     task.play(120, fails=0)
@@ -311,12 +403,22 @@ def test_a_task_that_flaps_has_to_be_well_for_longer() -> None:
 @pytest.mark.parametrize(
     ("expect", "changes", "told", "words"),
     [
-        (Expect(start_within=60), {"late": 2}, "late: proj.mail began late", "2 jobs waited longer than expected"),
-        (Expect(), {"waits_s": 90}, "late: proj.mail began late", "livectl queues"),
-        (Expect(end_within=600), {"running_since_s": 30}, "overrun: proj.mail has not ended", "livectl status some-id"),
+        (
+            Expect(start_within=60),
+            {"late": 2},
+            "late: proj.mail began late",
+            "2 jobs waited longer than expected; its jobs waited 0.10 s on average. Expected: at most 1m. queues",
+        ),
+        (Expect(), {"waits_s": 90}, "late: proj.mail began late", "Its jobs waited 1.5 min on average. queues"),
+        (
+            Expect(end_within=600),
+            {"running_since_s": 30},
+            "overrun: proj.mail has not ended",
+            "The job some-id has been running for 10 min. Expected: at most 10m. status some-id",
+        ),
         (Expect(), {"running_since_s": 590}, "overrun: proj.mail has not ended", "has been running for"),
-        (Expect(), {"takes_s": 40}, "slow: proj.mail is slow", "took 40 s on average; usual is 2 s"),
-        (Expect(slower_than=2), {"takes_s": 5}, "slow: proj.mail is slow", "usual is 2 s"),
+        (Expect(), {"takes_s": 40}, "slow: proj.mail is slow", "Its jobs took 40 s on average. Usual: 2.0"),
+        (Expect(slower_than=2), {"takes_s": 5}, "slow: proj.mail is slow", "s. results --task proj.mail"),
     ],
 )
 def test_what_is_expected_of_a_task_is_told_once(expect: Expect, changes: Any, told: str, words: str) -> None:
@@ -324,8 +426,23 @@ def test_what_is_expected_of_a_task_is_told_once(expect: Expect, changes: Any, t
     before = {name: getattr(task, name) for name in changes}
     task.play(150, **changes)
     assert task.told == [told]
-    assert words in task.details
+    assert words in f"{task.details} {task.look_at}"
     assert task.play(200, **before).told[1:] == ["recovered: proj.mail is well again"]
+
+
+def test_troubles_that_take_turns_are_told_once_each_until_all_is_well() -> None:
+    task = Counter(Expect(start_within=60)).play(610)
+    for _ in range(5):
+        task.play(130, fails=3, late=0).play(130, fails=0, late=3)
+    assert task.told == ["failed: proj.mail failed", "late: proj.mail began late"]
+    assert task.play(300, late=0).told[2:] == ["recovered: proj.mail is well again after 156 failed jobs"]
+
+
+def test_of_jobs_of_milliseconds_three_times_as_long_is_not_slow() -> None:
+    assert Counter(Expect(slower_than=2), takes_s=0.005).play(610).play(300, takes_s=0.05).told == []
+    world = World(expect=Expectation(slower_than=2), takes_s=0.01).play(1_000)
+    world.takes_s = 0.4
+    assert world.play(300).told == []
 
 
 def test_of_a_task_nothing_is_usual_before_some_of_it_is_known() -> None:

@@ -1,12 +1,14 @@
 """Judges how the runs of an entry went, and when somebody has to be told: late, missed, failed, slow, recovered.
 
 The jobs of a task are judged by what was counted of them, slice by slice of time: so many tell no more than one run.
+Queues are judged by how long their jobs wait, or by how they grow.
 
 Nothing here reads or tells anything: `watch.py` brings what is known, and keeps what was told.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import takewhile
 from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -14,13 +16,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from livectl.models import Expectation, JobState
-from livectl.ops.beat import check_ins
+from livectl.ops.beat import reports
 from livectl.ops.jobs.history import BAD_STATES, UNSENT_STATES
-from livectl.units import MS_PER_SECOND, format_count, format_duration, format_instant
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from livectl.ops.beat.reports import Report
+    from livectl.ops.cluster.queues import Queue
     from livectl.ops.jobs.history import JobLogEntry
     from livectl.ops.jobs.numbers import LongJob
     from livectl.task_settings import Expect
@@ -33,6 +37,8 @@ START_WITHIN_S = 60.0
 LEAST_END_WITHIN_S = 60.0
 USUAL_FACTOR = 3.0  # of what was the most so far, before a run that goes on is told
 LEAST_SLOWER_S = 10.0  # than usual: what takes a second more hurts nobody
+LEAST_SLOWER_WHERE_SAID_S = 1.0  # the same where `slower_than` says how much: a millisecond may become three by chance
+LEAST_SLOWER_ON_AVERAGE_S = 0.1
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 FLAPPING_TROUBLES = 2  # within an hour
 LEARNED_TROUBLES = frozenset({"late", "slow"})  # what stays so for hours is usual one day
@@ -49,6 +55,8 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     due: int = 0  # the due instant of the run that it is about
     failures: int = 0  # runs in a row that failed
     began: tuple[int, ...] = ()  # when the troubles of the last day began
+    failed_at: int = 0  # when a failure was told last
+    told: tuple[str, ...] = ()  # the troubles that were told since all was well
 
 
 class TaskCounts(NamedTuple):
@@ -88,6 +96,8 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trouble: str = ""  # what is wrong, and was told
     failures: int = 0  # since then
     began: tuple[int, ...] = ()  # when the troubles of the last day began
+    failed_at: int = 0  # when a failure was told last
+    told: tuple[str, ...] = ()  # the troubles that were told since all was well
     good: int = 0  # slices in a row in which all was well
     slices: int = 0  # of which the usual is made
     usual_wait_s: float = 0.0
@@ -104,15 +114,7 @@ class CountedTask(NamedTuple):
     longest_s: float = float("inf")  # that a job of it took so far, at most
     running: LongJob | None = None  # the oldest that runs
     read_error: Callable[[], str] = str  # why one failed last
-
-
-class Report(NamedTuple):
-    """What is to be told: once, to everybody who wants to know of jobs."""
-
-    name: str
-    kind: str  # a trouble, or `recovered`
-    title: str
-    details: str
+    zone: str = "UTC"  # in which times are told
 
 
 class EntryFacts(NamedTuple):
@@ -125,27 +127,50 @@ class EntryFacts(NamedTuple):
     owed: int | None  # the first due instant that has come and that no beat has claimed
     runs: Sequence[JobLogEntry]  # the newest first
     checks_in: bool = False  # it runs elsewhere, and says so itself
+    zone: str = "UTC"  # in which times are told
 
 
 def judge(facts: EntryFacts, state: WatchState) -> tuple[WatchState, Report | None]:
     """What is to be remembered of an entry from now on, and what is to be told."""
     trouble, due = _find_trouble(facts)
     began = tuple(at for at in state.began if facts.now - at < DAY_MS)
-    if trouble and trouble == state.trouble:
+    failed_at = state.failed_at if facts.now - state.failed_at < DAY_MS else 0
+    if trouble and (trouble == state.trouble or trouble in state.told):
         failures = _failures(facts.runs) if trouble == "failed" else state.failures
-        return WatchState(trouble=trouble, due=max(due, state.due), failures=failures, began=began), None
+        due = max(due, state.due) if trouble == state.trouble else due
+        return msgspec.structs.replace(state, trouble=trouble, due=due, failures=failures, began=began), None
     if trouble:
-        is_again = trouble == "failed" and bool(began)
-        report = _trouble_report(facts, trouble, due, is_again=is_again)
-        failures = _failures(facts.runs)
-        return WatchState(trouble=trouble, due=due, failures=failures, began=(*began, facts.now)), report
+        report = _report(facts, trouble, due, is_again=trouble == "failed" and failed_at > 0)
+        new = WatchState(
+            trouble=trouble,
+            due=due,
+            failures=_failures(facts.runs),
+            began=(*began, facts.now),
+            failed_at=facts.now if trouble == "failed" else failed_at,
+            told=(*state.told, trouble),
+        )
+        return new, report
     if not state.trouble:
-        return WatchState(began=began), None
+        return WatchState(began=began, failed_at=failed_at), None
     flaps = sum(facts.now - at < HOUR_MS for at in began) >= FLAPPING_TROUBLES
     if _good_runs(facts.runs, state.due) < (GOOD_RUNS_WHEN_FLAPPING if flaps else GOOD_RUNS):
         return msgspec.structs.replace(state, began=began), None
-    recovered = None if state.trouble == "slow" else _recovery_report(facts, state)
-    return WatchState(began=began), recovered
+    recovered = None if state.told == ("slow",) else reports.recovered(facts, state.failures)
+    return WatchState(began=began, failed_at=failed_at), recovered
+
+
+def _report(facts: EntryFacts, trouble: Trouble, due: int, *, is_again: bool) -> Report:
+    run = next((run for run in facts.runs if due_ms(run) == due), None)
+    told = reports.RunTrouble(
+        trouble,
+        due,
+        run,
+        start_within_s=start_limit(facts),
+        end_within_s=end_limit(facts),
+        usual_s=usual_run_s(ended_runs(facts.runs)),
+        is_again=is_again,
+    )
+    return reports.of_run(facts, told)
 
 
 def judge_task(facts: CountedTask, state: TaskState) -> tuple[TaskState, Report | None]:
@@ -157,24 +182,38 @@ def judge_task(facts: CountedTask, state: TaskState) -> tuple[TaskState, Report 
     trouble = _find_task_trouble(facts, state, fresh)
     new = msgspec.structs.replace(state, since=facts.now, counts=facts.counts, began=began, good=0)
     if trouble:
-        if trouble == state.trouble:
-            if not fresh.ended or facts.now - state.since < SLICE_MS:
-                return state, None
-            if trouble in LEARNED_TROUBLES:
-                new = _learn(new, fresh, SLICES_UNTIL_USUAL)
-            return msgspec.structs.replace(new, failures=state.failures + fresh.failed), None
-        report = _task_report(facts, state, fresh, trouble, is_again=trouble == "failed" and bool(began))
-        new = msgspec.structs.replace(new, trouble=trouble, failures=fresh.failed, began=(*began, facts.now))
-        return new, report
+        return _judge_task_trouble(facts, state, fresh, new, trouble)
     if facts.now - state.since < SLICE_MS or not fresh.ended:
         return state, None
     new = _learn(msgspec.structs.replace(new, good=state.good + 1), fresh)
     flaps = sum(facts.now - at < HOUR_MS for at in began) >= FLAPPING_TROUBLES
     if not state.trouble or new.good < (GOOD_RUNS_WHEN_FLAPPING if flaps else GOOD_RUNS):
         return new, None
-    failed = f" after {format_count(state.failures, 'failed job')}" if state.failures else ""
-    report = Report(facts.name, "recovered", f"{facts.name} is well again{failed}", _look_at_task(facts))
-    return msgspec.structs.replace(new, trouble="", failures=0), report
+    new = msgspec.structs.replace(new, trouble="", failures=0, told=())
+    return new, reports.task_recovered(facts, state.failures)
+
+
+def _judge_task_trouble(
+    facts: CountedTask, state: TaskState, fresh: TaskCounts, new: TaskState, trouble: Trouble
+) -> tuple[TaskState, Report | None]:
+    """Each trouble is told once, until all is well."""
+    if trouble == state.trouble or trouble in state.told:
+        if not fresh.ended or facts.now - state.since < SLICE_MS:
+            return state, None
+        if trouble in LEARNED_TROUBLES:
+            new = _learn(new, fresh, SLICES_UNTIL_USUAL)
+        return msgspec.structs.replace(new, trouble=trouble, failures=state.failures + fresh.failed), None
+    is_again = trouble == "failed" and facts.now - state.failed_at < DAY_MS
+    report = reports.of_task(facts, state, fresh, trouble, is_again=is_again)
+    new = msgspec.structs.replace(
+        new,
+        trouble=trouble,
+        failures=fresh.failed,
+        began=(*new.began, facts.now),
+        failed_at=facts.now if trouble == "failed" else state.failed_at,
+        told=(*state.told, trouble),
+    )
+    return new, report
 
 
 def _learn(state: TaskState, fresh: TaskCounts, least: int = 0) -> TaskState:
@@ -206,7 +245,8 @@ def _find_task_trouble(facts: CountedTask, state: TaskState, fresh: TaskCounts) 
     if not is_known or not fresh.rans or facts.now - state.since < SLICE_MS:  # a few jobs may differ
         return ""
     if expect.slower_than is not None:
-        return "slow" if fresh.ran_s > expect.slower_than * state.usual_ran_s else ""
+        is_slower = fresh.ran_s - state.usual_ran_s > LEAST_SLOWER_ON_AVERAGE_S
+        return "slow" if is_slower and fresh.ran_s > expect.slower_than * state.usual_ran_s else ""
     is_slow = fresh.ran_s > USUAL_FACTOR * state.usual_ran_s and fresh.ran_s - state.usual_ran_s > LEAST_SLOWER_S
     return "slow" if is_slow else ""
 
@@ -215,38 +255,6 @@ def _task_end_limit(facts: CountedTask, *, is_known: bool) -> float:
     if facts.expect.end_within is not None:
         return facts.expect.end_within
     return max(LEAST_END_WITHIN_S, USUAL_FACTOR * facts.longest_s) if is_known else float("inf")
-
-
-def _task_report(
-    facts: CountedTask, state: TaskState, fresh: TaskCounts, trouble: Trouble, *, is_again: bool
-) -> Report:
-    since = f"of {format_count(fresh.ended, 'job')} since {format_instant(state.since / MS_PER_SECOND)}"
-    name, running = facts.name, facts.running
-    if trouble == "failed":
-        title = f"{name} failed{' again' if is_again else ''}"
-        words = f"{fresh.failed:,} {since} failed: {facts.read_error() or 'no reason is known'}"
-    elif trouble == "overrun" and running and not fresh.overlong:
-        ran = format_duration((facts.now - running.started) / MS_PER_SECOND)
-        title, words = f"{name} has not ended", f"The job {running.id} has been running for {ran}."
-    elif trouble == "overrun":
-        title, words = f"{name} took too long", f"{fresh.overlong:,} {since} ran for longer than expected."
-    elif trouble == "late":
-        title, words = f"{name} began late", f"Its jobs waited {format_duration(fresh.wait_s)} on average."
-        if fresh.late:
-            words = f"{format_count(fresh.late, 'job')} waited longer than expected; {words[0].lower()}{words[1:]}"
-    else:
-        took, usual = format_duration(fresh.ran_s), format_duration(state.usual_ran_s)
-        title, words = f"{name} is slow", f"Its jobs took {took} on average; usual is {usual}."
-    return Report(name, trouble, title, f"{words}\n{_look_at_task(facts, trouble)}")
-
-
-def _look_at_task(facts: CountedTask, trouble: Trouble = "") -> str:
-    """The command that shows more."""
-    if trouble == "overrun" and facts.running:
-        return f"livectl status {facts.running.id}"
-    if trouble == "late":
-        return "livectl queues"
-    return f"livectl results --task {facts.name}{' --state failed' if trouble == 'failed' else ''}"
 
 
 def start_limit(facts: EntryFacts) -> float:
@@ -262,19 +270,27 @@ def _find_trouble(facts: EntryFacts) -> tuple[Trouble, int]:
     """What is wrong now, the worst first, and the due instant of the run that shows it."""
     if _is_missed(facts):
         return "missed", facts.owed or 0
-    sent = [run for run in facts.runs if run.state not in UNSENT_STATES and run.due]
+    sent = sent_runs(facts.runs)
     for run in takewhile(lambda run: not (run.started or run.state), sent):  # what is older was lost, or taken back
         if _is_late(run, facts):
-            return "late", _due_ms(run)
+            return "late", due_ms(run)
     for run in sent:
-        if run.state == "" and run.started and _running_s(run, facts.now) > _end_limit(facts, sent):
-            return "overrun", _due_ms(run)
-    ended = [run for run in sent if run.state and run.state != JobState.RETRYING]
+        if run.state == "" and run.started and running_s(run, facts.now) > end_limit(facts):
+            return "overrun", due_ms(run)
+    ended = ended_runs(facts.runs)
     if ended and facts.expect.succeed and ended[0].state in BAD_STATES:
-        return "failed", _due_ms(ended[0])
+        return "failed", due_ms(ended[0])
     if ended and _is_slow(ended, facts.expect):
-        return "slow", _due_ms(ended[0])
+        return "slow", due_ms(ended[0])
     return "", 0
+
+
+def sent_runs(runs: Sequence[JobLogEntry]) -> list[JobLogEntry]:
+    return [run for run in runs if run.state not in UNSENT_STATES and run.due]
+
+
+def ended_runs(runs: Sequence[JobLogEntry]) -> list[JobLogEntry]:
+    return [run for run in sent_runs(runs) if run.state and run.state != JobState.RETRYING]
 
 
 def _is_missed(facts: EntryFacts) -> bool:
@@ -287,7 +303,7 @@ def _is_late(run: JobLogEntry, facts: EntryFacts) -> bool:
     """Whether a run that was sent has not begun in time: from its due instant, or from when it was sent if later."""
     if run.eta:
         return False
-    asked = max(_due_ms(run), int(run.sent.timestamp() * MS_PER_SECOND) if run.sent else 0)
+    asked = max(due_ms(run), int(run.sent.timestamp() * MS_PER_SECOND) if run.sent else 0)
     return (facts.now - asked) / MS_PER_SECOND > start_limit(facts)
 
 
@@ -297,14 +313,15 @@ def _wait_s(run: JobLogEntry) -> float | None:
     return (run.started - max(run.due, run.sent or run.due)).total_seconds()
 
 
-def _running_s(run: JobLogEntry, now: int) -> float:
+def running_s(run: JobLogEntry, now: int) -> float:
     return now / MS_PER_SECOND - run.started.timestamp() if run.started else 0.0
 
 
-def _end_limit(facts: EntryFacts, sent: Sequence[JobLogEntry]) -> float:
+def end_limit(facts: EntryFacts) -> float:
+    """The seconds within which a run has to end."""
     if facts.expect.end_within is not None:
         return facts.expect.end_within
-    known = list(_run_times(sent))
+    known = list(_run_times(sent_runs(facts.runs)))
     return max(LEAST_END_WITHIN_S, USUAL_FACTOR * max(known)) if len(known) >= LEAST_RUNS_KNOWN else float("inf")
 
 
@@ -315,26 +332,26 @@ def _run_times(runs: Sequence[JobLogEntry]) -> Iterator[float]:
 
 
 def _is_slow(ended: Sequence[JobLogEntry], expect: Expectation) -> bool:
-    """Whether the last run took far longer than those of before: the older half of what is known, so that a slow drift
-    does not become what is usual."""
-    last = ended[0]
-    if last.state != JobState.SUCCEEDED or last.ran is None:
+    last, usual = ended[0], usual_run_s(ended)
+    if last.state != JobState.SUCCEEDED or last.ran is None or usual is None:
         return False
-    known = list(_run_times(ended[1:]))
-    older = known[len(known) // 2 :]
-    if len(known) < LEAST_RUNS_KNOWN:
-        return False
-    usual = median(older)
     if expect.slower_than is not None:
-        return last.ran > expect.slower_than * usual
+        return last.ran > expect.slower_than * usual and last.ran - usual > LEAST_SLOWER_WHERE_SAID_S
     return last.ran > USUAL_FACTOR * usual and last.ran - usual > LEAST_SLOWER_S
+
+
+def usual_run_s(ended: Sequence[JobLogEntry]) -> float | None:
+    """What runs before the last one took: the older half of what is known, so that a slow drift does not become what
+    is usual."""
+    known = list(_run_times(ended[1:]))
+    return median(known[len(known) // 2 :]) if len(known) >= LEAST_RUNS_KNOWN else None
 
 
 def _good_runs(runs: Sequence[JobLogEntry], since: int) -> int:
     """How many runs in a row went well last, from that due instant on."""
     count = 0
     for run in runs:
-        if run.state in BAD_STATES or _due_ms(run) < since:
+        if run.state in BAD_STATES or due_ms(run) < since:
             break
         count += run.state == JobState.SUCCEEDED
     return count
@@ -350,38 +367,40 @@ def _failures(runs: Sequence[JobLogEntry]) -> int:
     return count
 
 
-def _due_ms(run: JobLogEntry) -> int:
+def due_ms(run: JobLogEntry) -> int:
     return round(run.due.timestamp() * MS_PER_SECOND) if run.due else 0
 
 
-def _trouble_report(facts: EntryFacts, trouble: Trouble, due: int, *, is_again: bool) -> Report:
-    run = next((run for run in facts.runs if _due_ms(run) == due), None)
-    when, why = format_instant(due / MS_PER_SECOND), run.error if run else ""
-    running = format_duration(_running_s(run, facts.now)) if run else "long"
-    titles = {
-        "missed": f"{facts.name} was not sent",
-        "late": f"{facts.name} has not begun",
-        "overrun": f"{facts.name} has not ended",
-        "failed": f"{facts.name} failed{' again' if is_again else ''}",
-        "slow": f"{facts.name} took {format_duration(run.ran) if run and run.ran else 'long'}",
-    }
-    words = {
-        "missed": f"No beat sent the run of {when}.",
-        "late": f"The run of {when} was sent, and no worker has begun it.",
-        "overrun": f"The run of {when} has been running for {running}.",
-        "failed": f"The run of {when}: {why or 'no reason is known'}",
-        "slow": f"The run of {when} took far longer than usual.",
-    }
-    if facts.checks_in:
-        titles["missed"], words["missed"] = f"{facts.name} has not checked in", f"It was expected at {when}."
-    return Report(facts.name, trouble, titles[trouble], f"{words[trouble]}\n{_look(facts)}")
+class _Look(NamedTuple):
+    at: int
+    ready: int
+    is_read: bool
 
 
-def _look(facts: EntryFacts) -> str:
-    """The command that shows more."""
-    return f"livectl runs {check_ins.PREFIX if facts.checks_in else ''}{facts.name}"
+class QueueWaits:
+    """Finds the queues in which jobs wait for too long; where nobody tells their age, those that grow or that nobody
+    reads."""
 
+    def __init__(self) -> None:
+        self._looks: dict[str, deque[_Look]] = {}
 
-def _recovery_report(facts: EntryFacts, state: WatchState) -> Report:
-    failed = f" after {format_count(state.failures, 'failed run')}" if state.failures else ""
-    return Report(facts.name, "recovered", f"{facts.name} is well again{failed}", _look(facts))
+    def find_trouble(self, queue: Queue, limit_s: float, now: int, told: str) -> str | None:
+        """`waiting`, empty where all is well, and None where what was said last still counts."""
+        if not queue.ready:
+            self._looks.pop(queue.name, None)
+            return ""
+        if queue.oldest is not None:
+            return "waiting" if queue.oldest > limit_s else "" if queue.oldest < limit_s / 2 else None
+        looks = self._looks.setdefault(queue.name, deque())
+        looks.append(_Look(now, queue.ready, is_read=bool(queue.consumers)))
+        since = now - int(limit_s * MS_PER_SECOND)
+        while len(looks) > 1 and looks[1].at <= since:
+            looks.popleft()
+        if looks[0].at > since:  # not known for so long
+            return None if told else ""
+        middle = now - int(limit_s * MS_PER_SECOND / 2)
+        before = max(look.ready for look in looks if look.at <= middle)
+        after = min(look.ready for look in looks if look.at > middle)
+        if after > before or not any(look.is_read for look in looks):
+            return "waiting"
+        return "" if after < before / 2 else None

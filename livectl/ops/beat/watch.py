@@ -3,6 +3,7 @@
     livectl:watch         hash  name -> what was told of it (`WatchState`): of entries as `run NAME`, of tasks as `task
                                 NAME` (`TaskState`)
     livectl:watch:looked        when some beat last looked, in UTC milliseconds
+    livectl:watch:readers       queue -> who read it last and when (`LastReaders`), as JSON: for a beat that starts anew
 
 A report is added to a stream in the same step in which it is noted that it was told, so that a beat that dies in
 between tells nothing twice and loses nothing.
@@ -20,14 +21,14 @@ import msgspec
 
 from livectl.errors import LivectlError
 from livectl.models import Expectation, JobState
-from livectl.ops.beat import check_ins, expectations, heartbeats, pauses, run_store
-from livectl.ops.beat.expectations import CountedTask, EntryFacts, Report, TaskCounts, TaskState, WatchState
+from livectl.ops.beat import check_ins, expectations, heartbeats, pauses, reports, run_store
+from livectl.ops.beat.expectations import CountedTask, EntryFacts, QueueWaits, TaskCounts, TaskState, WatchState
 from livectl.ops.cluster import queues
-from livectl.ops.jobs import history, job_log, numbers
+from livectl.ops.jobs import dead_letters, history, job_log, numbers
 from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
 from livectl.ops.jobs.history import JobHistory
 from livectl.task_settings import expected_of
-from livectl.units import MS_PER_SECOND, format_count, format_duration
+from livectl.units import MS_PER_SECOND, format_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
 
     from livectl.models import Run
     from livectl.ops.beat.entries import BeatEntry
-    from livectl.ops.beat.heartbeats import Heartbeat
+    from livectl.ops.beat.reports import Report
     from livectl.ops.cluster.queues import Queue, QueueDepths
     from livectl.ops.deployment import Deployment
     from livectl.settings import CheckIn
     from livectl.task_settings import TaskSettings
 
-WATCH_KEY, LOOKED_KEY = "livectl:watch", "livectl:watch:looked"
+WATCH_KEY, LOOKED_KEY, READERS_KEY = "livectl:watch", "livectl:watch:looked", "livectl:watch:readers"
+READERS_TTL_S = 7 * 86_400
 LOOK_INTERVAL_S = 5.0
 TASKS_INTERVAL_S = 10.0  # between two looks at what was counted of tasks
 MAX_FAILURES_READ = 200  # of all tasks, for the reason of one
@@ -50,7 +52,7 @@ CLUSTER_INTERVAL_S = 30.0  # between two questions to workers and queues
 MAX_ENTRIES_A_LOOK = 500
 AWAY_MS = 300_000  # without any look: a deployment takes less
 SILENT_BEAT_S = 20.0  # a beat says each second that it lives
-NO_WORKER_S = 60.0
+NO_WORKER_S, NO_WORKER_AT_START_S = 60.0, 180.0
 DEAD_LETTERS_AGAIN_MS = 3_600_000
 NOTHING_SPECIAL = Expectation()
 
@@ -80,6 +82,7 @@ class BeatAtWork(NamedTuple):
     queue_wait_s: float  # of the first message of a queue: longer is told
     checks: Mapping[str, CheckIn] = {}  # what runs elsewhere and checks in
     tasks: Mapping[str, TaskSettings] = {}  # what is expected of jobs by their task
+    zone: str = "UTC"  # in which times are told
 
 
 class EntryLooks:
@@ -136,6 +139,34 @@ class EntryLooks:
             heapq.heappush(self._upcoming, (due, name))
 
 
+class LastReaders(msgspec.Struct, frozen=True):
+    """The workers that read a queue when somebody did last, and when that was, in UTC milliseconds."""
+
+    at: int
+    workers: tuple[str, ...]
+
+
+class QueueReaders:
+    """Remembers who read which queue."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, LastReaders] | None = None
+
+    def note(self, store: Any, depths: QueueDepths, now: int) -> Mapping[str, LastReaders]:
+        """Who read each queue last, those that do now included."""
+        if self._known is None:
+            text = store.get(READERS_KEY)
+            self._known = msgspec.json.decode(text, type=dict[str, LastReaders]) if text else {}
+        if depths.reads:
+            oldest = now - READERS_TTL_S * MS_PER_SECOND
+            self._known = {name: last for name, last in self._known.items() if last.at > oldest}
+            for name in {name for names in depths.reads.values() for name in names}:
+                workers = tuple(worker for worker, names in depths.reads.items() if name in names)
+                self._known[name] = LastReaders(now, workers)
+            store.set(READERS_KEY, msgspec.json.encode(self._known), ex=READERS_TTL_S)
+        return self._known
+
+
 class RunWatch:
     """Looks again and again, over a connection of its own. Raises RedisError, OSError or LivectlError."""
 
@@ -147,36 +178,36 @@ class RunWatch:
         self._since: int | None = None  # when this watch began, or could look again
         self._looked_at: int | None = None
         self._cluster_at = self._tasks_at = 0
-        self._readers_seen_at: int | None = None
+        self._readers, self._waits = QueueReaders(), QueueWaits()
 
     def look(self, watched: BeatAtWork) -> list[Report]:
         """Looks at everything that is worth it now. Returns what was reported by this call."""
         now = watched.now
-        reports: list[Report | None] = []
+        told: list[Report | None] = []
         before = self._store.set(LOOKED_KEY, now, get=True)
         if self._since is None or now - (self._looked_at or now) > AWAY_MS:
             self._since = now
-            reports.append(self._report_absence(int(before), now) if before else None)
+            told.append(self._report_absence(int(before), now) if before else None)
         self._looked_at = now
         states = {str(name): str(text) for name, text in self._store.hgetall(WATCH_KEY).items()}
-        reports += self._look_at_entries(watched, states)
-        reports += self._look_at_check_ins(watched, states)
-        reports += self._look_at_beats(watched, states)
+        told += self._look_at_entries(watched, states)
+        told += self._look_at_check_ins(watched, states)
+        told += self._look_at_beats(watched, states)
         if now - self._tasks_at >= TASKS_INTERVAL_S * MS_PER_SECOND:
             self._tasks_at = now
-            reports += self._look_at_tasks(watched, states)
+            told += self._look_at_tasks(watched, states)
         if now - self._cluster_at >= CLUSTER_INTERVAL_S * MS_PER_SECOND:
             self._cluster_at = now
-            reports += self._look_at_cluster(watched, states)
-        return [report for report in reports if report]
+            told += self._look_at_cluster(watched, states)
+        return [report for report in told if report]
 
     def _report_absence(self, looked: int, now: int) -> Report | None:
         """Says after the start of a beat that none was there for a while."""
         if now - looked <= AWAY_MS:
             return None
-        away = format_duration((now - looked) / MS_PER_SECOND)
-        report = Report("beat", "away", f"no beat was at work for {away}", "What was due meanwhile: livectl runs")
-        self._store.xadd(self._stream.key, _fields(self._stream.encode(report, now / MS_PER_SECOND)))
+        report = reports.no_beat((now - looked) / MS_PER_SECOND)
+        words = self._stream.encode(report, now / MS_PER_SECOND)
+        self._store.xadd(self._stream.key, dict(zip(words[::2], words[1::2], strict=True)))
         return report
 
     # Entries
@@ -204,6 +235,7 @@ class RunWatch:
                 watched_since=self._since or watched.now,
                 owed=self._find_owed(entry, claims),
                 runs=runs.get(name, ()),
+                zone=watched.zone,
             )
             yield self._judge(facts, states, f"run {name}")
 
@@ -241,6 +273,7 @@ class RunWatch:
                 owed=owed if owed <= watched.now else None,
                 runs=known,
                 checks_in=True,
+                zone=watched.zone,
             )
             yield self._judge(facts, states, f"check {name}")
         self._forget_others("check", watched.checks.keys(), states, watched.now)
@@ -264,6 +297,7 @@ class RunWatch:
                 longest_s=longest_s,
                 running=running.get(name),
                 read_error=partial(self._read_error, app, name),
+                zone=watched.zone,
             )
             key = f"task {name}"
             text = states.get(key, "")
@@ -288,7 +322,7 @@ class RunWatch:
         for beat_id, beat in beats.items():
             silent_s = (watched.now - beat.at) / MS_PER_SECOND
             if beat_id != watched.beat_id and silent_s > SILENT_BEAT_S:
-                yield self._tell(f"beat {beat_id}", states, "silent", _silent_report(beat, silent_s), watched.now)
+                yield self._tell(f"beat {beat_id}", states, "silent", reports.silent_beat(beat, silent_s), watched.now)
         self._forget_others("beat", beats.keys(), states, watched.now)
 
     def _look_at_cluster(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
@@ -297,32 +331,45 @@ class RunWatch:
             depths = queues.measure(self._deployment)
         except LivectlError:
             return  # the broker is away: beat says so in its log, and runs that are late are told
-        yield self._look_at_workers(depths, states, watched.now)
+        readers = self._readers.note(self._store, depths, watched.now)
+        yield self._look_at_workers(depths, readers, states, watched.now)
         for queue in depths.queues:
-            yield self._look_at_queue(queue, watched, states)
+            yield self._look_at_queue(queue, readers if depths.reads else None, watched, states)
 
-    def _look_at_queue(self, queue: Queue, watched: BeatAtWork, states: Mapping[str, str]) -> Report | None:
-        """A wait between half the limit and the limit changes nothing, so that a queue at the limit is told once."""
-        key, waited = f"queue {queue.name}", queue.oldest or 0.0
-        if queue.ready and waited > watched.queue_wait_s:
-            jobs = format_count(queue.ready, "job")
-            title = f"{queue.name}: the first of {jobs} has waited {format_duration(waited)}"
-            report = Report(queue.name, "queue", title, f"livectl queues -Q {queue.name}")
-            return self._tell(key, states, "waiting", report, watched.now)
-        if waited < watched.queue_wait_s / 2:
-            report = Report(queue.name, "recovered", f"{queue.name} is emptied again", "livectl queues")
-            return self._tell(key, states, "", report, watched.now)
+    def _look_at_queue(
+        self, queue: Queue, readers: Mapping[str, LastReaders] | None, watched: BeatAtWork, states: Mapping[str, str]
+    ) -> Report | None:
+        """A queue is in trouble when its readers are gone and something waits, or when what waits there waits long."""
+        key, now = f"queue {queue.name}", watched.now
+        old = _decode(states.get(key, ""))
+        last = readers.get(queue.name) if readers else None
+        if last and queue.ready and self._is_gone(last.at, now):
+            report = reports.unread_queue(queue, (now - last.at) / MS_PER_SECOND, format_names(last.workers))
+            return self._tell(key, states, "unread", report, now)
+        trouble = self._waits.find_trouble(queue, watched.queue_wait_s, now, old.trouble)
+        if trouble == "waiting":
+            return self._tell(key, states, "waiting", reports.waiting_queue(queue, watched.queue_wait_s), now)
+        if trouble == "":
+            return self._tell(key, states, "", reports.queue_again(queue), now)
         return None
 
-    def _look_at_workers(self, depths: QueueDepths, states: Mapping[str, str], now: int) -> Report | None:
+    def _is_gone(self, seen_at: int, now: int) -> bool:
+        """Whether who was last seen then is away for longer than a restart takes; after that of beat itself, which may
+        have been that of everything, a little longer."""
+        wait_s = NO_WORKER_S if seen_at >= (self._since or now) else NO_WORKER_AT_START_S
+        return now - max(seen_at, self._since or now) >= wait_s * MS_PER_SECOND
+
+    def _look_at_workers(
+        self, depths: QueueDepths, readers: Mapping[str, LastReaders], states: Mapping[str, str], now: int
+    ) -> Report | None:
         """Once workers have answered, their silence is told."""
         if depths.reads:
-            self._readers_seen_at = now
-            return self._tell("workers", states, "", Report("workers", "recovered", "workers answer again", ""), now)
-        if self._readers_seen_at is None or now - self._readers_seen_at < NO_WORKER_S * MS_PER_SECOND:
+            return self._tell("workers", states, "", reports.workers_again(), now)
+        seen_at = max((last.at for last in readers.values()), default=None)
+        if seen_at is None or not self._is_gone(seen_at, now):
             return None
-        silent = format_duration((now - self._readers_seen_at) / MS_PER_SECOND)
-        report = Report("workers", "down", f"no worker has answered for {silent}", "livectl workers")
+        workers = {worker for last in readers.values() if last.at == seen_at for worker in last.workers}
+        report = reports.no_worker((now - seen_at) / MS_PER_SECOND, format_names(workers))
         return self._tell("workers", states, "down", report, now)
 
     def _look_at_dead_letters(self, states: Mapping[str, str], now: int) -> Report | None:
@@ -334,8 +381,7 @@ class RunWatch:
             return self._note("dead letters", text, smaller, None, now) if count < state.failures else None
         if state.due and now - state.due < DEAD_LETTERS_AGAIN_MS and state.failures:
             return None
-        more = format_count(count - state.failures, "new dead letter")
-        report = Report("dead letters", "dead", more, "livectl dead")
+        report = reports.new_dead_letters(count - state.failures, dead_letters.describe_one(self._store))
         return self._note("dead letters", text, WatchState(trouble="dead", due=now, failures=count), report, now)
 
     # Telling
@@ -389,11 +435,6 @@ def _sum_of(fields: Counter[str]) -> tuple[TaskCounts, float]:
     return counts, numbers.BUCKETS_S[longest] if longest < len(numbers.BUCKETS_S) else float("inf")
 
 
-def _silent_report(beat: Heartbeat, silent_s: float) -> Report:
-    title = f"the beat {beat.process} has been silent for {format_duration(silent_s)}"
-    return Report("beat", "silent", title, "Other beats send its runs. livectl health beat")
-
-
 def _is_settled(facts: EntryFacts) -> bool:
     """Whether nothing can become wrong before something is due again."""
     if facts.owed is not None:
@@ -405,7 +446,3 @@ def _is_settled(facts: EntryFacts) -> bool:
 
 def _decode(text: str) -> WatchState:
     return msgspec.json.decode(text, type=WatchState) if text else WatchState()
-
-
-def _fields(words: Sequence[str]) -> dict[str, str]:
-    return dict(zip(words[::2], words[1::2], strict=True))

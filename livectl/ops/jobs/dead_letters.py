@@ -42,7 +42,7 @@ FORGET_UNCHANGED = "if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redi
 MAX_DEAD_LETTERS = 10_000  # more are a flood, about which these tell all there is to know
 MAX_TOTAL_BYTES = 256_000_000
 MAX_AGE_S = 90 * 86_400
-SCAN_COUNT = 1_000
+SCAN_COUNT, LOOKED_AT = 1_000, 20  # letters; each may be large
 
 
 class DeadLetterSummary(msgspec.Struct, frozen=True):
@@ -99,6 +99,14 @@ class StoreKeeper:
 
     def note_end(self, job_id: str) -> None:
         self._store.delete(starts_key(job_id))
+
+
+def describe_one(store: Redis) -> str:
+    """Of which task a dead letter is, and why, the newest of some; empty where nothing can be read."""
+    found: Any = store.hscan(DEAD_LETTERS_KEY, count=LOOKED_AT)[1]
+    letters = [letter for raw in found.values() if (letter := dead_letter.decode(raw))]
+    newest = max(letters, key=lambda letter: letter.at, default=None)
+    return ": ".join(filter(None, [newest.task, newest.reason])) if newest else ""
 
 
 def add(store: Redis, letter: DeadLetter) -> bool:

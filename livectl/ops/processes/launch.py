@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 OWN_APP = "livectl.celeryapp"
+APP_OPTIONS = ("-A", "--app")
 SCHEDULER = "livectl.watching:WatchingScheduler"
 
 # What keeps no entries besides those of the app's beat_schedule: the schedulers of these modules.
@@ -156,6 +157,14 @@ def child_environment(environ: Mapping[str, str], config: str | None) -> dict[st
     """The environment with the path of the settings file, so that the process reads the same one in any folder."""
     overrides = {"LIVECTL_CONFIG": str(Path(config).resolve())} if config else {}
     return {**environ, **overrides}
+
+
+def find_app(arguments: Sequence[str]) -> str | None:
+    """The app that a command line names."""
+    for index, argument in enumerate(arguments[:-1]):
+        if argument in APP_OPTIONS:
+            return arguments[index + 1]
+    return next((argument.partition("=")[2] for argument in arguments if argument.startswith("--app=")), None)
 
 
 def exec_command(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
