@@ -244,14 +244,15 @@ def _watch_settings(context: CommandContext, board: Board) -> SettingsWatch:
 
 
 def _sources(context: CommandContext, watch: SettingsWatch, since: float) -> list[Source]:
-    """Where the board reads: of streamers only for livectl's own app."""
+    """Where the board reads: of streamers only for livectl's own app, of other apps what the watch reports."""
     from livectl.live import pulse
     from livectl.ops.services.board import Source
     from livectl.ops.services.pulse import JobPulse
 
     jobs = JobPulse(context.find_deployment, lambda: watch.current().schedules, since)
     if context.app is not None:
-        return [Source("jobs", jobs.read)]
+        reports = pulse.ReportPulse(lambda: context.find_deployment().store, since)
+        return [Source("reports", reports.read), Source("jobs", jobs.read)]
     live = pulse.LivePulse(lambda: context.own_store, lambda: watch.current().follows, since)
     return [Source("live", live.read), Source("jobs", jobs.read)]
 

@@ -32,6 +32,7 @@ EVENTS = {
     "troubled": "problem",
     "reported": "job",
 }  # titles come and go: nobody waits for those
+MANY = {"began": "went live", "ended": "ended", "reported": "reports"}
 TOLD = {
     "began": "{} is live",
     "ended": "{} has ended",
@@ -81,6 +82,24 @@ class LivePulse:
             events.append(BoardEvent(at=now, event="dead", text=f"{more} more: livectl dead"))
         self._dead_letters = pulse.dead_letters
         return sorted(events, key=lambda event: event.at)
+
+
+class ReportPulse:
+    """Reads what the watch reports of an app that has no streamers."""
+
+    def __init__(self, find_store: Callable[[], Address | None], since: float) -> None:
+        self._find_store = find_store
+        self._address: Address | None = None
+        self._last = f"{int(since * 1000)}-0"
+
+    def read(self, now: float) -> BoardReading:
+        self._address = self._address or self._find_store()
+        if self._address is None:
+            return BoardReading()
+        with store_reader.read_only_store(self._address) as store:
+            changes = store.pulse(self._last, MAX_NAMES, MAX_CHANGES).changes
+        self._last = changes[-1].number if changes else self._last
+        return BoardReading(events=tuple(change_events([change for change in changes if not change.is_of_stream])))
 
 
 def read_pulse(address: Address, now: float) -> BoardReading:
@@ -139,14 +158,13 @@ def find_problems(pulse: StorePulse, healths: Iterable[PlatformHealth], now: flo
 
 
 def change_events(changes: Sequence[Change]) -> list[BoardEvent]:
-    """A line for each go-live and each end; one line for many at once."""
+    """A line for each go-live, end and report; one line for many at once."""
     events: list[BoardEvent] = []
     for kind, event in EVENTS.items():
         same_kind = [change for change in changes if change.kind == kind]
         if len(same_kind) > MAX_LINES:
             names = [_name(change) for change in same_kind]
-            verb = "went live" if kind == "began" else "ended"
-            text = f"{len(names)} {verb}: {_some(names, len(names))}"
+            text = f"{len(names)} {MANY.get(kind, 'troubles')}: {_some(names, len(names))}"
             events.append(BoardEvent(at=same_kind[-1].at, event=event, text=text, details={"count": len(names)}))
         else:
             events += [_change_event(change, event) for change in same_kind]

@@ -12,9 +12,10 @@ import redis
 
 from livectl import settings as livectl_settings
 from livectl.address import Address
+from livectl.live.alerts.outbox import outbox_fields, reported_change
 from livectl.live.cells import target_place
-from livectl.live.pulse import LivePulse
-from livectl.live.store import Store
+from livectl.live.pulse import LivePulse, ReportPulse
+from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import BoardEvent, Observation, PollingLimits, State, Streamer
 from livectl.ops import deployment
 from livectl.ops.jobs.job_log import JobEventRecorder
@@ -102,6 +103,22 @@ def test_who_is_live_already_is_told_in_one_line(world: World, store_url: str) -
     late = LivePulse(lambda: Address.parse(store_url), lambda: world.follows, world.now + MINUTE)
     ((event, text),) = told(late.read(world.now).events)
     assert (event, text.startswith("20 of 20 are live: "), text.endswith(" and 17 more")) == ("live", True, True)
+
+
+def test_of_an_app_without_streamers_the_board_tells_what_the_watch_reports(world: World, store_url: str) -> None:
+    pulse = ReportPulse(lambda: Address.parse(store_url), world.now - MINUTE)
+    assert ReportPulse(lambda: None, world.now).read(world.now).events == ()
+    world.follow("ada")
+    world.see(State.LIVE, "ada")
+    for number in range(9):
+        change = reported_change(f"e{number}", "failed", f"e{number} failed", "ValueError: no\nlivectl runs", world.now)
+        world.client.xadd(OUTBOX_KEY, dict(zip(*[iter(outbox_fields(change))] * 2, strict=True)))
+        if number == 0:
+            assert told(pulse.read(world.now).events) == [("job", "e0 failed. ValueError: no livectl runs")]
+    world.client.xadd(OUTBOX_KEY, dict(zip(*[iter(outbox_fields(change))] * 2, strict=True)))
+    ((event, text),) = told(pulse.read(world.now).events)
+    assert (event, text.startswith("9 reports: ")) == ("job", True)
+    assert pulse.read(world.now).events == ()
 
 
 def test_targets_that_were_told_or_take_alerts_ill_are_named(world: World) -> None:
