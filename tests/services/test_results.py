@@ -44,7 +44,7 @@ def deployment_of(app: Celery, folder: Path) -> Deployment:
 def run_a_job(app: Celery, store_url: str, job_id: str, task: str = "proj.add", **request: Any) -> None:
     """As the signals of a worker tell it."""
     recorder = JobEventRecorder(Address.parse(store_url), app.main)
-    context = SimpleNamespace(delivery_info={"routing_key": "q"}, hostname="w1@h", retries=0, get=request.get)
+    context = SimpleNamespace(delivery_info={"routing_key": "q"}, hostname="w1@h", retries=0, **request)
     sender = SimpleNamespace(name=task, app=app, request=context, ignore_result=app.conf.task_ignore_result)
     recorder.record_start(sender, job_id)
     recorder.record_end(sender, job_id, "SUCCESS")
@@ -116,7 +116,7 @@ def test_what_is_noted_while_the_store_is_away_is_written_in_order_when_it_is_ba
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = JobEventRecorder(Address.parse(store_url), "proj")
-    request = SimpleNamespace(delivery_info={}, hostname="w1@h", retries=1, get={}.get)
+    request = SimpleNamespace(delivery_info={}, hostname="w1@h", retries=1)
     sender = SimpleNamespace(name="proj.add", app=make_app(store_url), request=request, ignore_result=True)
     with monkeypatch.context() as patched:
         patched.setattr(recorder._notes, "open_store", lambda: Redis(port=1))

@@ -328,6 +328,7 @@ def test_failed_jobs_of_a_task_and_one_that_goes_on_are_told_once_by_two_beats(s
     work(mail, "good")
     assert stage.look(70) == ["recovered: shop.mail is well again after 2 failed jobs"]
     recorder.record_start(mail, "long")
+    assert recorder.flush()
     recorder._watched.begin("long", "shop.mail", time.time() - 2)
     assert recorder.flush()
     (field, text) = next(iter(stage.store.hgetall(numbers.LONG_KEY).items()))

@@ -43,8 +43,8 @@ def hear(app: Celery, *bodies: Any, known: dict[str, dict[str, Any]] | None = No
 
 
 def counted(batch: Any) -> dict[str, int]:
-    arguments = batch.numbers.arguments("heard")[1:]
-    names = iter(arguments[5:])
+    arguments = batch.numbers.arguments("heard")[2:]
+    names = iter(arguments[6:])
     return {name: number for name, number in zip(names, names, strict=False) if ":" not in name}
 
 

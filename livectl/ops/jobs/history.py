@@ -12,6 +12,7 @@ many as well. A note of an earlier try of a job never replaces one of a later tr
 from __future__ import annotations
 
 import re
+import struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,16 +52,21 @@ STATES = (
     MISSED,  # a run that no beat sent in time
     LEFT_OUT,  # a run that was not sent because the job before it ran
 )
+STATE_NUMBERS = {state: number for number, state in enumerate(STATES)}
 BAD_STATES = frozenset({JobState.FAILED, DEAD, MISSED})
 UNSENT_STATES = frozenset({MISSED, LEFT_OUT})  # of runs that were never a job
 TIMES = ("sent", "taken", "started", "finished", "due", "eta")
 NAMES = ("app", "task", "queue", "worker", "error", "schedule")
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 UUID_BYTES = 16
+RETRIES = [bytes((count,)) for count in range(MAX_RETRIES_KNOWN + 1)]
+encode_row = msgspec.msgpack.Encoder().encode
+NOTE_HEAD, RUN_HEAD = struct.Struct("<cHI").pack, struct.Struct("<dH").pack
 
-# milliseconds and jobs to keep, runs of a schedule to keep, 1 for a reply, then of each job: a letter and its id, its
-# record; of a run also schedule and due. The letter is s to set, n for what is new alone, S and N for runs: few
-# arguments are sent fast. Replies for each job whether it was new. KEYS are jobs, order, runs.
+# milliseconds and jobs to keep, runs of a schedule to keep, 1 for a reply, then of each job, one after the other: a
+# letter, the sizes of its id and record, both; of a run also due, the size of the name of its schedule, and that. The
+# letter is s to set, n for what is new alone, S and N for runs. One argument is sent faster than many. Replies for each
+# job whether it was new. KEYS are jobs, order, runs.
 NOTE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -74,20 +80,29 @@ local function note_run(id, schedule, due)
   end
 end
 
-local i = 5
-while i <= #ARGV do
-  local letter, id, record = string.sub(ARGV[i], 1, 1), string.sub(ARGV[i], 2), ARGV[i + 1]
+local at, notes = 1, ARGV[5]
+local function cut(size)
+  at = at + size
+  return string.sub(notes, at - size, at - 1)
+end
+while at <= #notes do
+  local letter, id_size, record_size, due, schedule_size, schedule
+  letter, id_size, record_size, at = struct.unpack('<c1HI4', notes, at)
+  local id, record = cut(id_size), cut(record_size)
   local is_run = letter == 'S' or letter == 'N'
+  if is_run then
+    due, schedule_size, at = struct.unpack('<dH', notes, at)
+    schedule = cut(schedule_size)
+  end
   local old = redis.call('HGET', KEYS[1], id)
   if not old then
     redis.call('XADD', KEYS[2], '*', '', id)
-    if is_run then note_run(id, ARGV[i + 2], ARGV[i + 3]) end
+    if is_run then note_run(id, schedule, string.format('%.0f', due)) end
   end
   if not old or (string.lower(letter) == 's' and string.byte(old) <= string.byte(record)) then
     redis.call('HSET', KEYS[1], id, record)
   end
   if ARGV[4] == '1' then fresh[#fresh + 1] = old and 0 or 1 end
-  i = i + (is_run and 4 or 2)
 end
 
 if most == 0 then return fresh end -- whoever knows no limits leaves what there is to others
@@ -169,17 +184,23 @@ def unpack_id(raw: bytes) -> str:
 
 def pack(facts: Mapping[str, Any]) -> bytes:
     """The record of a job, by the facts about it: names, a state, `retries` and times in seconds since the epoch."""
-    times = [facts.get(name) for name in TIMES]
-    base = next((round(time * MS_PER_SECOND) for time in times if time is not None), 0)
-    offsets = [None if time is None else round(time * MS_PER_SECOND) - base for time in times]
-    state = facts.get("state") or ""
-    row: list[Any] = [STATES.index(state) if state in STATES else 0, base, offsets]
-    row += [facts.get(name) or None for name in NAMES]
-    while row[-1] is None:
-        row.pop()
+    get, base = facts.get, 0
+    offsets: list[int | None] = []
+    for name in TIMES:
+        time = get(name)
+        if time is None:
+            offsets.append(None)
+            continue
+        moment = round(time * MS_PER_SECOND)
+        base = base or moment
+        offsets.append(moment - base)
     while offsets and offsets[-1] is None:
         offsets.pop()
-    return bytes((min(int(facts.get("retries") or 0), MAX_RETRIES_KNOWN),)) + msgspec.msgpack.encode(row)
+    row: list[Any] = [STATE_NUMBERS.get(get("state") or "", 0), base, offsets, *[get(name) or None for name in NAMES]]
+    while row[-1] is None:
+        row.pop()
+    retries = get("retries")
+    return (RETRIES[min(int(retries), MAX_RETRIES_KNOWN)] if retries else RETRIES[0]) + encode_row(row)
 
 
 def unpack(raw: bytes) -> dict[str, Any]:
@@ -216,16 +237,18 @@ def note_arguments(
     notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0, *, replies: bool = True
 ) -> list[str | int | bytes]:
     """The arguments of the script that writes these notes, by the ids of their jobs."""
-    arguments: list[str | int | bytes] = [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT, int(replies)]
+    parts: list[bytes] = []
     for job_id, note in notes.items():
-        letter = b"n" if note.mode == "new" else b"s"
-        due, schedule = note.facts.get("due"), note.facts.get("schedule")
+        facts, letter = note.facts, b"n" if note.mode == "new" else b"s"
+        raw_id, record = pack_id(job_id), pack(facts)
+        due, schedule = facts.get("due"), facts.get("schedule")
         if due and schedule:
-            moment = round(due * MS_PER_SECOND)
-            arguments += (letter.upper() + pack_id(job_id), pack(note.facts), schedule, moment)
+            name = schedule.encode()
+            ending = RUN_HEAD(round(due * MS_PER_SECOND), len(name)) + name
+            parts += (NOTE_HEAD(letter.upper(), len(raw_id), len(record)), raw_id, record, ending)
         else:
-            arguments += (letter + pack_id(job_id), pack(note.facts))
-    return arguments
+            parts += (NOTE_HEAD(letter, len(raw_id), len(record)), raw_id, record)
+    return [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT, int(replies), b"".join(parts)]
 
 
 def note_command(notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0) -> Command:

@@ -83,53 +83,63 @@ class JobNumbers:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, str], Counter[str]] = {}
+        self._seconds: dict[tuple[str, str, str, str, str], list[float | None]] = {}  # not counted yet
         self._watched: set[tuple[str, str, str]] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._counts)
+        return bool(self._counts or self._seconds)
 
     def job_started(self, task: str, queue: str, wait: float | None, expect: Expect | None = None) -> None:
-        counts = self._count("job", task, queue, "started", "wait", wait)
+        self._count("job", task, queue, "started", "wait", wait)
         if expect:
-            self._watched.add(("job", task[:MAX_NAME_CHARS], queue[:MAX_NAME_CHARS]))
-        if expect and expect.start_within and wait is not None and wait > expect.start_within:
-            counts[LATE] += 1
+            self._watch(task, queue, LATE if _is_longer(wait, expect.start_within) else "")
 
     def job_ended(self, task: str, queue: str, outcome: str, ran: float | None, expect: Expect | None = None) -> None:
-        counts = self._count("job", task, queue, outcome, "ran", ran)
+        self._count("job", task, queue, outcome, "ran", ran)
         if expect:
-            self._watched.add(("job", task[:MAX_NAME_CHARS], queue[:MAX_NAME_CHARS]))
-        if expect and expect.end_within and ran is not None and ran > expect.end_within:
-            counts[OVERLONG] += 1
+            self._watch(task, queue, OVERLONG if _is_longer(ran, expect.end_within) else "")
 
     def run_sent(self, schedule: str, late: float) -> None:
         self._count("run", schedule, "", "sent", "late", late)
 
     def runs_missed(self, schedule: str, count: int) -> None:
-        self._counts.setdefault(("run", schedule[:MAX_NAME_CHARS], ""), Counter())["missed"] += count
+        self._counts_of("run", schedule, "")["missed"] += count
 
-    def _count(
-        self, group: str, first: str, second: str, field: str, measure: str, seconds: float | None
-    ) -> Counter[str]:
-        names = group, first, second
-        if (counts := self._counts.get(names)) is None:
-            names = group, first[:MAX_NAME_CHARS], second[:MAX_NAME_CHARS]
-            counts = self._counts.setdefault(names, Counter())
-        counts[field] += 1
-        if seconds is not None:
-            buckets, total = FIELDS[measure]
-            seconds = max(0.0, seconds)
-            counts[buckets[bisect_left(BUCKETS_S, seconds)]] += 1
-            counts[total] += round(seconds * MS_PER_SECOND)
-        return counts
+    def _count(self, group: str, first: str, second: str, field: str, measure: str, seconds: float | None) -> None:
+        """For each job: what can be done for many at once is left to `settle`."""
+        key = group, first, second, field, measure
+        if (known := self._seconds.get(key)) is None:
+            known = self._seconds[key] = []
+        known.append(seconds)
+
+    def _watch(self, task: str, queue: str, field: str) -> None:
+        self._watched.add(_names("job", task, queue))
+        if field:
+            self._counts_of("job", task, queue)[field] += 1
+
+    def _counts_of(self, group: str, first: str, second: str) -> Counter[str]:
+        return self._counts.setdefault(_names(group, first, second), Counter())
+
+    def settle(self) -> None:
+        """Counts what came since: times become counts, which take no more room however many there are."""
+        noted, self._seconds = self._seconds, {}
+        for (group, first, second, field, measure), known in noted.items():
+            counts, (buckets, total) = self._counts_of(group, first, second), FIELDS[measure]
+            counts[field] += len(known)
+            seconds = [max(0.0, each) for each in known if each is not None]
+            if seconds:
+                counts.update(buckets[bisect_left(BUCKETS_S, each)] for each in seconds)
+                counts[total] += sum(round(each * MS_PER_SECOND) for each in seconds)
 
     def add(self, later: JobNumbers) -> None:
+        later.settle()
         for names, counts in later._counts.items():
             self._counts.setdefault(names, Counter()).update(counts)
         self._watched |= later._watched
 
     def arguments(self, app: str) -> list[str | int]:
         """The arguments of the script that adds them to the numbers of an app."""
+        self.settle()
         arguments: list[str | int] = [MAX_NAMES, MAX_WATCHED]
         for names, counts in self._counts.items():
             group, first, second = names
@@ -139,6 +149,14 @@ class JobNumbers:
 
     def command(self, app: str) -> Command:
         return ("EVAL", COUNT_SCRIPT, 1, NUMBERS_KEY, *self.arguments(app))
+
+
+def _names(group: str, first: str, second: str) -> tuple[str, str, str]:
+    return group, first[:MAX_NAME_CHARS], second[:MAX_NAME_CHARS]
+
+
+def _is_longer(seconds: float | None, limit: float | None) -> bool:
+    return bool(limit) and seconds is not None and seconds > (limit or 0.0)
 
 
 class RunningJobs:
