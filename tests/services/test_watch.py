@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -32,7 +33,8 @@ from livectl.redis_client import using_store
 from livectl.secret import Secret
 from livectl.settings import CheckIn
 from livectl.task_settings import Expect, TaskSettings, expected_of
-from livectl.watching import _encode, name_command
+from livectl.watching import HEARTBEAT_KEY, Watcher, _encode, name_command
+from tests.support.http_site import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -348,3 +350,35 @@ def test_a_running_job_of_a_worker_that_died_is_dropped(stage: Stage) -> None:
     assert numbers.read_long(stage.store, "other", stage.now) == {}
     assert numbers.read_long(stage.store, "livectl", stage.now + 31_000) == {}
     assert not stage.store.exists(numbers.LONG_KEY)
+
+
+def test_an_address_outside_is_asked_by_one_beat_each_minute_while_it_is_well(
+    stage: Stage, store_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Celery("proj", broker=Address.parse(store_url).celery_url, set_as_current=False)
+    with serving() as site:
+        text = f"watch: {{heartbeat: 'http://127.0.0.1:{site.server_port}/echo'}}\n"
+
+        def settle(more: str) -> Any:
+            (tmp_path / "livectl.yaml").write_text(text + more)
+            return settings.load({"LIVECTL_STORE": store_url}, tmp_path)
+
+        beat = SimpleNamespace(
+            app=app, store_in_use=Address.parse(store_url), current_settings=settle("network: {allow: [127.0.0.1]}\n")
+        )
+        beat.watched = lambda _: BeatAtWork({}, stage.now, "one", 600.0)
+        watchers = [Watcher(beat) for _ in range(2)]  # type: ignore[arg-type]
+
+        def look() -> list[str]:
+            stage.store.delete(HEARTBEAT_KEY)  # a minute is over
+            for watcher in watchers:
+                watcher.look()
+            return [record.getMessage() for record in caplog.records if "heartbeat" in record.getMessage()]
+
+        assert (look(), look(), site.hits) == ([], [], ["/echo"] * 2)
+        beat.current_settings = settle("")
+        refused = look()
+        assert refused == look()
+        (said,) = refused  # once
+        assert "127.0.0.1 is not a public address; `network: {allow: [127.0.0.1]}` in livectl.yaml lets" in said
+    app.close()

@@ -207,6 +207,16 @@ def test_a_deployment_tells_nothing() -> None:
     assert world.kinds == []
 
 
+@pytest.mark.parametrize("away_s", [120, 3_600])
+def test_a_store_that_was_away_tells_nothing_once_beat_has_sent_what_was_due(away_s: int) -> None:
+    """Nobody can look meanwhile; after a while it counts as the beginning of another watch."""
+    world = World().play(600)
+    world.at_s += away_s
+    world.watched_since_s = world.at_s if away_s > 300 else world.watched_since_s
+    world.play(600)
+    assert world.kinds == []
+
+
 def test_a_new_entry_owes_no_run_of_before() -> None:
     assert World(watched_since_s=0).play(50).kinds == []
 
