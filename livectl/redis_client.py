@@ -97,6 +97,11 @@ def store_client(address: Address, reply_timeout_s: float = REPLY_TIMEOUT_S, *, 
     return make(address, options)
 
 
+def is_one_server(client: Any) -> bool:
+    """Whether a client of redis-py speaks to the same server for ever; no cluster's does, nor one behind Sentinel."""
+    return bool(getattr(client, "is_one_server", True))
+
+
 @contextmanager
 def using_store(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> Iterator[Redis]:
     """A redis-py client of this store for one command. Whatever goes wrong with the store is a ServerError."""

@@ -50,7 +50,9 @@ def sentinel_client(address: Address, options: dict[str, Any]) -> Redis:
     sentinels = Sentinel(
         list(address.nodes), sentinel_kwargs={**theirs, "password": address.sentinel_password or None}, **ours
     )
-    return cast("Redis", sentinels.master_for(address.service, redis_class=Redis))
+    client: Any = sentinels.master_for(address.service, redis_class=Redis)
+    client.is_one_server = False
+    return cast("Redis", client)
 
 
 class StoreCluster(RedisCluster):
@@ -59,6 +61,7 @@ class StoreCluster(RedisCluster):
     Keys have their names of `cluster_keys`; a command for keys of many nodes goes to each of them, as far as one may.
     """
 
+    is_one_server = False
     sources: dict[str, str]  # of scripts, by their hashes
     loaded: set[tuple[str, str]]  # nodes and the scripts that they were told
 

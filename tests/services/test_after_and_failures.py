@@ -117,7 +117,7 @@ def test_an_entry_pauses_itself_after_so_many_failures_in_a_row_and_counts_anew_
                 kill_in_a_tick(world, world.beats[0])
             sent += world.tick()
             for message in sent[-1:]:
-                if not world.store.exists(f"celery-task-meta-{message.task_id}"):
+                if not world.broker.exists(f"celery-task-meta-{message.task_id}"):
                     end_job(world, message.task_id, next(states))
             world.clock.wait(5)
         return len(sent)

@@ -87,7 +87,7 @@ class World:
         self.store_url = store_url
         self.clock = Time(utc(at))
         self.app = make_app(broker_url or store_url)
-        self.store = redis.Redis.from_url(store_url, decode_responses=True)
+        self.store = redis_client.store_client(Address.parse_store(store_url))
         self.broker = redis.Redis.from_url(broker_url or store_url, decode_responses=True)
         self.beats: list[Scheduler] = []
         self.sent: list[Sent] = []
@@ -135,7 +135,7 @@ class World:
         return sent
 
     def heartbeats(self) -> dict[str, Heartbeat]:
-        with redis_client.connect(Address.parse(self.store_url)) as connection:
+        with redis_client.connect(Address.parse_store(self.store_url)) as connection:
             return heartbeats.read_activity(connection).heartbeats
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class World:
 def end_job(world: World, job_id: str, state: str = "SUCCESS") -> None:
     """What a worker leaves in the result backend."""
     result: dict[str, Any] = {"status": state, "result": None, "traceback": None, "children": [], "task_id": job_id}
-    world.store.set(f"celery-task-meta-{job_id}", json.dumps(result))
+    world.broker.set(f"celery-task-meta-{job_id}", json.dumps(result))
 
 
 def make_app(url: str) -> Celery:

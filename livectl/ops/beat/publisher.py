@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import redis as redis_transport
 from redis.exceptions import RedisError, ResponseError
 
+from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
 from livectl.ops import deployment as deployments
@@ -85,6 +86,8 @@ def open_publisher(app: Celery, run_store: RunStore) -> Publisher:
 def _is_same_server(store: redis.Redis, connection: Connection) -> bool:
     """Whether the store and the broker are one server, whatever their addresses call it."""
     transport_class = type(connection.transport)
+    if not redis_client.is_one_server(store):
+        return False
     if not issubclass(transport_class, redis_transport.Transport):
         return False
     if issubclass(transport_class, redis_transport.SentinelTransport):

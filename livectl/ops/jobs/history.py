@@ -64,16 +64,17 @@ encode_row = msgspec.msgpack.Encoder().encode
 NOTE_HEAD, RUN_HEAD = struct.Struct("<cHI").pack, struct.Struct("<dH").pack
 
 # milliseconds and jobs to keep, runs of a schedule to keep, 1 for a reply, then of each job, one after the other: a
-# letter, the sizes of its id and record, both; of a run also due, the size of the name of its schedule, and that. The
-# letter is s to set, n for what is new alone, S and N for runs. One argument is sent faster than many. Replies for each
-# job whether it was new. KEYS are jobs, order, runs.
+# letter, the sizes of its id and record, both; of a run also due, and which of the keys its schedule has. The letter is
+# s to set, n for what is new alone, S and N for runs. One argument is sent faster than many. Replies for each job
+# whether it was new. KEYS are jobs, order, runs, and the runs of each schedule here; those of an old job that is
+# dropped lie with them.
 NOTE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local keep, most, most_runs, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {}
 
 local function note_run(id, schedule, due)
-  for _, key in ipairs({KEYS[3], KEYS[3] .. ':' .. schedule}) do
+  for _, key in ipairs({KEYS[3], KEYS[schedule]}) do
     redis.call('ZADD', key, due, id)
     redis.call('ZREMRANGEBYRANK', key, 0, -1 - most_runs)
     redis.call('PEXPIRE', key, keep)
@@ -86,14 +87,11 @@ local function cut(size)
   return string.sub(notes, at - size, at - 1)
 end
 while at <= #notes do
-  local letter, id_size, record_size, due, schedule_size, schedule
+  local letter, id_size, record_size, due, schedule
   letter, id_size, record_size, at = struct.unpack('<c1HI4', notes, at)
   local id, record = cut(id_size), cut(record_size)
   local is_run = letter == 'S' or letter == 'N'
-  if is_run then
-    due, schedule_size, at = struct.unpack('<dH', notes, at)
-    schedule = cut(schedule_size)
-  end
+  if is_run then due, schedule, at = struct.unpack('<dH', notes, at) end
   local old = redis.call('HGET', KEYS[1], id)
   if not old then
     redis.call('XADD', KEYS[2], '*', '', id)
@@ -233,27 +231,28 @@ class JobNote(msgspec.Struct, kw_only=True):
     mode: str = "set"
 
 
-def note_arguments(
+def note_call(
     notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0, *, replies: bool = True
-) -> list[str | int | bytes]:
-    """The arguments of the script that writes these notes, by the ids of their jobs."""
-    parts: list[bytes] = []
+) -> tuple[list[str], list[str | int | bytes]]:
+    """Keys and arguments of the script that writes these notes, by the ids of their jobs."""
+    keys, parts = {JOBS_KEY: 1, ORDER_KEY: 2, RUNS_KEY: 3}, list[bytes]()
     for job_id, note in notes.items():
         facts, letter = note.facts, b"n" if note.mode == "new" else b"s"
         raw_id, record = pack_id(job_id), pack(facts)
         due, schedule = facts.get("due"), facts.get("schedule")
         if due and schedule:
-            name = schedule.encode()
-            ending = RUN_HEAD(round(due * MS_PER_SECOND), len(name)) + name
+            place = keys.setdefault(f"{RUNS_KEY}:{schedule}", len(keys) + 1)
+            ending = RUN_HEAD(round(due * MS_PER_SECOND), place)
             parts += (NOTE_HEAD(letter.upper(), len(raw_id), len(record)), raw_id, record, ending)
         else:
             parts += (NOTE_HEAD(letter, len(raw_id), len(record)), raw_id, record)
-    return [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT, int(replies), b"".join(parts)]
+    return [*keys], [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT, int(replies), b"".join(parts)]
 
 
 def note_command(notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0) -> Command:
     """The Redis command that writes these notes; without a `most`, nothing is dropped."""
-    return ("EVAL", NOTE_SCRIPT, 3, JOBS_KEY, ORDER_KEY, RUNS_KEY, *note_arguments(notes, keep_s, most))
+    keys, arguments = note_call(notes, keep_s, most)
+    return ("EVAL", NOTE_SCRIPT, len(keys), *keys, *arguments)
 
 
 class JobHistory:

@@ -25,7 +25,7 @@ from livectl.models import JobState
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobHistory, JobLogEntry, JobNote
 from livectl.ops.jobs.job_request import JobRequest
-from livectl.ops.jobs.numbers import COUNT_SCRIPT, LONG_LOOK_S, NUMBERS_KEY, JobNumbers, RunningJobs
+from livectl.ops.jobs.numbers import COUNT_KEYS, COUNT_SCRIPT, LONG_LOOK_S, JobNumbers, RunningJobs
 from livectl.ops.protocol.message import parse_time
 from livectl.redaction import hide_secrets_in, redact_text
 from livectl.settings import History
@@ -184,15 +184,11 @@ class NoteWriter:
         pipe = store.pipeline(transaction=False)
         rows = list(batch.notes.items())
         for first in range(0, len(rows), NOTES_PER_CALL):
-            self._script(
-                keys=[history.JOBS_KEY, history.ORDER_KEY, history.RUNS_KEY],
-                args=history.note_arguments(
-                    dict(rows[first : first + NOTES_PER_CALL]), self._kept.keep, self._kept.jobs, replies=False
-                ),
-                client=pipe,
-            )
+            notes = dict(rows[first : first + NOTES_PER_CALL])
+            keys, arguments = history.note_call(notes, self._kept.keep, self._kept.jobs, replies=False)
+            self._script(keys=keys, args=arguments, client=pipe)
         if batch.numbers:
-            self._count_script(keys=[NUMBERS_KEY], args=batch.numbers.arguments(self._app), client=pipe)
+            self._count_script(keys=COUNT_KEYS, args=batch.numbers.arguments(self._app), client=pipe)
         if batch.ended:
             pipe.hincrby(ENDED_KEY, self._app, batch.ended)
         for command in more:

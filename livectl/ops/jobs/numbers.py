@@ -49,12 +49,14 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 return redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now) .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
 """
 
+COUNT_KEYS = [NUMBERS_KEY, *(f"{NUMBERS_KEY}:names:{group}" for group in ("job", "run", "watch"))]
 # ARGV: most names, most that are watched, then (group, app, two names, 1 if watched, how many fields, each field and
-# its number). KEYS are numbers.
+# its number). KEYS are numbers, and the names of each group.
 COUNT_SCRIPT = """
 local i, separator = 3, string.char(31)
+local names_of = {job = KEYS[2], run = KEYS[3], watch = KEYS[4]}
 local function has_place(group, name, most)
-  local names = KEYS[1] .. ':names:' .. group
+  local names = names_of[group]
   if redis.call('SISMEMBER', names, name) == 1 then return true end
   return redis.call('SCARD', names) < tonumber(most) and redis.call('SADD', names, name)
 end
@@ -148,7 +150,7 @@ class JobNumbers:
         return arguments
 
     def command(self, app: str) -> Command:
-        return ("EVAL", COUNT_SCRIPT, 1, NUMBERS_KEY, *self.arguments(app))
+        return ("EVAL", COUNT_SCRIPT, len(COUNT_KEYS), *COUNT_KEYS, *self.arguments(app))
 
 
 def _names(group: str, first: str, second: str) -> tuple[str, str, str]:

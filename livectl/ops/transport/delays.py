@@ -20,6 +20,7 @@ from kombu.transport import virtual
 from kombu.utils.json import loads
 from redis.exceptions import RedisError, ResponseError
 
+from livectl import redis_client
 from livectl.ops.protocol import delayed, message
 from livectl.ops.transport.broker_memory import LEASE_S
 from livectl.ops.transport.leases import LeasedQoS, execute, held_keys, queue_of
@@ -159,6 +160,8 @@ class BrokerPlace(NamedTuple):
 def is_in_database(channel: Any, store: Redis) -> bool:
     """Whether the broker is the same server and database as another client's, whatever their addresses call it."""
     client = channel.qos._client
+    if not redis_client.is_one_server(store):
+        return False
     names = [one.connection_pool.connection_kwargs.get("db") or 0 for one in (client, store)]
     try:
         return names[0] == names[1] and client.info("server")["run_id"] == store.info("server")["run_id"]
