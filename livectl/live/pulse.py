@@ -210,7 +210,7 @@ def _change_event(change: Change, event: str) -> BoardEvent:
 def _change_text(change: Change, name: str) -> str:
     who = name if name.lower() == change.id.lower() else f"{name} ({change.platform}/{change.id})"
     if not change.is_of_stream:
-        return one_line(f"{change.title}. {change.before}")
+        return one_line(" · ".join([change.title, *change.before.splitlines()]))
     if change.kind == "ended":
         seconds = (change.ended_at or change.at) - (change.started_at or change.at)
         return f"{who} was live for {format_hours_and_minutes(seconds)}"

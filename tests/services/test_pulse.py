@@ -114,7 +114,7 @@ def test_of_an_app_without_streamers_the_board_tells_what_the_watch_reports(worl
         change = reported_change(f"e{number}", "failed", f"e{number} failed", "ValueError: no\nlivectl runs", world.now)
         world.client.xadd(OUTBOX_KEY, dict(zip(*[iter(outbox_fields(change))] * 2, strict=True)))
         if number == 0:
-            assert told(pulse.read(world.now).events) == [("job", "e0 failed. ValueError: no livectl runs")]
+            assert told(pulse.read(world.now).events) == [("job", "e0 failed · ValueError: no · livectl runs")]
     world.client.xadd(OUTBOX_KEY, dict(zip(*[iter(outbox_fields(change))] * 2, strict=True)))
     ((event, text),) = told(pulse.read(world.now).events)
     assert (event, text.startswith("9 reports: ")) == ("job", True)
