@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
@@ -21,7 +21,8 @@ from livectl.ops.beat import check_ins, reports, run_store, watch
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.heartbeats import Heartbeat
 from livectl.ops.beat.watch import BeatAtWork, EntryLooks, ReportStream, RunWatch
-from livectl.ops.cluster import queues
+from livectl.ops.cluster import presence, queues
+from livectl.ops.cluster.presence import Presence
 from livectl.ops.cluster.queues import Queue, QueueDepths
 from livectl.ops.deployment import OWN_APP_NAME, Deployment, own_layout
 from livectl.ops.jobs import dead_letters, history, numbers
@@ -35,6 +36,7 @@ from livectl.settings import CheckIn
 from livectl.task_settings import Expect, TaskSettings, expected_of
 from livectl.watching import HEARTBEAT_KEY, Watcher, _encode, name_command
 from tests.support.http_site import serving
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +145,7 @@ def test_after_a_while_without_any_beat_that_is_said(stage: Stage) -> None:
     stage.look(60)
     stage.claim()
     stage.now += 3_600_000
-    stage.watches = [RunWatch(stage.store, cast("Any", None), STREAM)]
+    stage.watches = [RunWatch(stage.store, stage.watches[0]._deployment, STREAM)]
     assert stage.look() == ["away: no beat was at work for 1.0 h"]
     stage.claim()
     assert stage.look(30) == []
@@ -160,6 +162,41 @@ def test_workers_that_no_longer_answer_are_told_and_never_before_one_did(stage: 
     assert stage.look(120) == []
     stage.depths = QueueDepths(queues=(), reads={"w@h": ("celery",)})
     assert stage.look(60) == ["recovered: workers answer again"]
+
+
+def test_a_worker_that_falls_silent_is_told_and_one_that_ends_is_not(stage: Stage) -> None:
+    stage.entries.clear()
+    key = presence.WORKERS_PREFIX + OWN_APP_NAME
+
+    def hear(*names: str, seconds: float = 0) -> list[str]:
+        """They say so now and after so many seconds; whatever else is there says nothing."""
+        stage.depths = QueueDepths(queues=(), reads=dict.fromkeys(names, ("celery",)))
+        said: list[str] = []
+        for _ in range(int(seconds // 30) + 1):
+            stage.store.zadd(key, dict.fromkeys(names, stage.now / 1000))
+            said += stage.look(30)
+        return said
+
+    assert hear("a@h", "b@h", "c@h", seconds=60) == []
+    stage.store.zrem(key, "c@h")
+    assert hear("a@h", seconds=120) == ["silent: the worker b@h has fallen silent"]
+    assert hear("a@h", "b@h", "d@h") == ["recovered: the worker b@h is at work again"]
+    assert hear("a@h", seconds=120) == ["silent: 2 workers have fallen silent"]
+    (change, *_) = reversed(list(Store(stage.store).changes()))
+    assert change.before.startswith("b@h, d@h. Not ended in order: killed, ")
+    assert hear("a@h", seconds=3_700) == []
+    assert stage.store.zrange(key, 0, -1) == ["a@h"], "the others are forgotten"
+    stage.depths = QueueDepths(queues=())
+    assert stage.look(180) == ["down: no worker has answered for 1 min"], "and not that it is silent, too"
+
+
+def test_a_worker_says_that_it_is_there_until_it_ends(stage: Stage) -> None:
+    said = Presence(lambda: stage.store, "proj")
+    for _ in range(2):  # again after a lost connection
+        said.begin(SimpleNamespace(hostname="a@h"))
+    wait_for(lambda: presence.read(stage.store, "proj", stage.now).keys() == {"a@h"})
+    said.end()
+    assert presence.read(stage.store, "proj", stage.now) == {}
 
 
 def test_a_beat_that_starts_anew_knows_who_read_a_queue_and_what_was_told(stage: Stage) -> None:

@@ -11,11 +11,14 @@ from livectl.units import (
     format_duration,
     format_instant,
     format_moment,
+    format_names,
     format_precise_duration,
     format_yaml_duration,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from livectl.ops.beat.expectations import CountedTask, EntryFacts, TaskCounts, TaskState, Trouble
     from livectl.ops.beat.heartbeats import Heartbeat
     from livectl.ops.cluster.queues import Queue
@@ -168,6 +171,17 @@ def no_beat(away_s: float) -> Report:
 def no_worker(silent_s: float, last: str) -> Report:
     title = f"no worker has answered for {format_duration(silent_s)}"
     return Report("workers", "down", title, f"The last that did: {last}." if last else "", "workers")
+
+
+def workers_changed(names: Sequence[str], trouble: str) -> Report:
+    """Of workers that fell silent, or are heard of again."""
+    who = f"the worker {names[0]}" if len(names) == 1 else f"{len(names)} workers"
+    verb, all_names = "has" if len(names) == 1 else "have", f"{format_names(names)}. " if len(names) > 1 else ""
+    if not trouble:
+        verb = "is" if len(names) == 1 else "are"
+        return Report("workers", "recovered", f"{who} {verb} at work again", all_names.strip(), "workers")
+    why = "Not ended in order: killed, standing still, or cut off from the store."
+    return Report("workers", "silent", f"{who} {verb} fallen silent", f"{all_names}{why}", "workers")
 
 
 def workers_again() -> Report:

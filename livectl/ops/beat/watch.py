@@ -3,7 +3,6 @@
     livectl:watch         hash  name -> what was told of it (`WatchState`): of entries as `run NAME`, of tasks as `task
                                 NAME` (`TaskState`)
     livectl:watch:looked        when some beat last looked, in UTC milliseconds
-    livectl:watch:readers       queue -> who read it last and when (`LastReaders`), as JSON: for a beat that starts anew
 
 A report is added to a stream in the same step in which it is noted that it was told, so that a beat that dies in
 between tells nothing twice and loses nothing.
@@ -23,7 +22,8 @@ from livectl.errors import LivectlError
 from livectl.models import Expectation, JobState
 from livectl.ops.beat import check_ins, expectations, heartbeats, pauses, reports, run_store
 from livectl.ops.beat.expectations import CountedTask, EntryFacts, QueueWaits, TaskCounts, TaskState, WatchState
-from livectl.ops.cluster import queues
+from livectl.ops.cluster import presence, queues
+from livectl.ops.cluster.presence import QueueReaders
 from livectl.ops.jobs import dead_letters, history, job_log, numbers
 from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
 from livectl.ops.jobs.history import JobHistory
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from livectl.models import Run
     from livectl.ops.beat.entries import BeatEntry
     from livectl.ops.beat.reports import Report
+    from livectl.ops.cluster.presence import LastReaders
     from livectl.ops.cluster.queues import Queue, QueueDepths
     from livectl.ops.deployment import Deployment
     from livectl.settings import CheckIn
     from livectl.task_settings import TaskSettings
 
-WATCH_KEY, LOOKED_KEY, READERS_KEY = "livectl:watch", "livectl:watch:looked", "livectl:watch:readers"
-READERS_TTL_S = 7 * 86_400
+WATCH_KEY, LOOKED_KEY = "livectl:watch", "livectl:watch:looked"
 LOOK_INTERVAL_S = 5.0
 TASKS_INTERVAL_S = 10.0  # between two looks at what was counted of tasks
 MAX_FAILURES_READ = 200  # of all tasks, for the reason of one
@@ -137,34 +137,6 @@ class EntryLooks:
         if (due := entry.due_times.after(moment)) is not None:
             self._next_due[name] = due
             heapq.heappush(self._upcoming, (due, name))
-
-
-class LastReaders(msgspec.Struct, frozen=True):
-    """The workers that read a queue when somebody did last, and when that was, in UTC milliseconds."""
-
-    at: int
-    workers: tuple[str, ...]
-
-
-class QueueReaders:
-    """Remembers who read which queue."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, LastReaders] | None = None
-
-    def note(self, store: Any, depths: QueueDepths, now: int) -> Mapping[str, LastReaders]:
-        """Who read each queue last, those that do now included."""
-        if self._known is None:
-            text = store.get(READERS_KEY)
-            self._known = msgspec.json.decode(text, type=dict[str, LastReaders]) if text else {}
-        if depths.reads:
-            oldest = now - READERS_TTL_S * MS_PER_SECOND
-            self._known = {name: last for name, last in self._known.items() if last.at > oldest}
-            for name in {name for names in depths.reads.values() for name in names}:
-                workers = tuple(worker for worker, names in depths.reads.items() if name in names)
-                self._known[name] = LastReaders(now, workers)
-            store.set(READERS_KEY, msgspec.json.encode(self._known), ex=READERS_TTL_S)
-        return self._known
 
 
 class RunWatch:
@@ -333,6 +305,7 @@ class RunWatch:
             return  # the broker is away: beat says so in its log, and runs that are late are told
         readers = self._readers.note(self._store, depths, watched.now)
         yield self._look_at_workers(depths, readers, states, watched.now)
+        yield from self._look_at_each_worker(depths, states, watched.now)
         for queue in depths.queues:
             yield self._look_at_queue(queue, readers if depths.reads else None, watched, states)
 
@@ -371,6 +344,20 @@ class RunWatch:
         workers = {worker for last in readers.values() if last.at == seen_at for worker in last.workers}
         report = reports.no_worker((now - seen_at) / MS_PER_SECOND, format_names(workers))
         return self._tell("workers", states, "down", report, now)
+
+    def _look_at_each_worker(self, depths: QueueDepths, states: Mapping[str, str], now: int) -> Iterator[Report | None]:
+        """Of livectl's workers it is known which have ended in order: who falls silent without that is told, several in
+        one report; that none answers is told already."""
+        heard = presence.read(self._store, self._deployment.app_name, now)
+        limit = NO_WORKER_S * MS_PER_SECOND
+        silent = {name for name, at in heard.items() if now - max(at, self._since or now) > limit}
+        known = {name for name in heard if _decode(states.get(f"worker {name}", "")).trouble}
+        for names, trouble in ((silent - known, "silent"), (known - silent, "")):
+            report = reports.workers_changed(sorted(names), trouble) if names and depths.reads else None
+            for number, name in enumerate(sorted(names)):
+                key, state = f"worker {name}", WatchState(trouble=trouble, due=now if trouble else 0)
+                yield self._note(key, states.get(key, ""), state, None if number else report, now)
+        self._forget_others("worker", heard.keys(), states, now)
 
     def _look_at_dead_letters(self, states: Mapping[str, str], now: int) -> Report | None:
         """New dead letters are told at once, and more of them an hour later. What was told is kept as `failures`."""

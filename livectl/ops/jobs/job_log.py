@@ -15,6 +15,7 @@ import platform
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +23,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.models import JobState
+from livectl.ops.cluster.presence import Presence
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobHistory, JobLogEntry, JobNote
 from livectl.ops.jobs.job_request import JobRequest
@@ -243,9 +245,10 @@ class JobEventRecorder:
         self._notes = NoteWriter(self._address, self._app, self._kept)
 
     def connect_signals(self) -> None:
-        """Connects once a process, however often an app is made in it."""
+        """Connects once a process, however often an app is made in it. The worker says that it is there, too."""
         from celery import signals
 
+        Presence(partial(redis_client.store_client, self._address), self._app).connect_signals()
         for signal, handler in (
             (signals.before_task_publish, note_sent),
             (signals.task_prerun, self.record_start),
