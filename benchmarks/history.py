@@ -5,6 +5,9 @@ Celery's events (`-E`) to a consumer that counts them as celery-exporter does: a
 histogram of Prometheus for each event. (celery-exporter itself could not be built here.) The systems take turns, so
 that a machine that is busy with other things is as busy for each: what counts is the median of the ratios. Jobs come
 at `--rate` a second, where that is not 0. `python -m benchmarks.history --rounds 9` asks for longer.
+
+`--turns 24` asks more exactly: one worker notes its jobs and does not by turns, so that nothing else differs, and the
+error of the mean is told beside it.
 """
 
 from __future__ import annotations
@@ -49,6 +52,37 @@ def work(size):
     return sum(hash(str(number)) for number in range(size))
 """
 
+TURNING_APP = """
+import os
+from celery import Celery, signals
+from livectl.ops.jobs.job_log import JobEventRecorder
+
+app = Celery("bench", broker=os.environ["BENCH_BROKER"])
+app.conf.task_ignore_result = True
+connect, recorders, now = JobEventRecorder.connect_signals, [], {"at": 0, "notes": "yes"}
+
+def remember(self):
+    connect(self)
+    recorders.append(self)
+
+JobEventRecorder.connect_signals = remember
+
+def turn(notes):
+    now["notes"] = notes
+    for signal, name in ((signals.task_prerun, "record_start"), (signals.task_postrun, "record_end")):
+        handler, uid = getattr(recorders[0], name), f"livectl.{name}"
+        signal.connect(handler, weak=False, dispatch_uid=uid) if notes == "yes" else signal.disconnect(dispatch_uid=uid)
+
+@app.task
+def work(size):
+    at = os.stat("notes").st_mtime_ns
+    if at != now["at"]:
+        now["at"] = at
+        if (notes := open("notes").read()) != now["notes"]:
+            turn(notes)
+    return sum(hash(str(number)) for number in range(size))
+"""
+
 EXPORTER = """
 from bench import app
 from prometheus_client import Counter, Histogram
@@ -75,6 +109,9 @@ def main() -> None:
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaving no worker behind
     print(__doc__, flush=True)
+    if options.turns:
+        _take_turns(options)
+        return
     rounds = [{system: _measured(system, options) for system in SYSTEMS} for _ in range(options.rounds)]
     print(f"{'system':8} {'CPU µs/job':>11} {'of it worker':>13} {'server':>7} {'exporter':>9}   against none")
     for system in SYSTEMS:
@@ -94,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=4_000)
     parser.add_argument("--rate", type=float, default=1_000.0, help="jobs a second; 0: all at once")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=0, help="of each kind, in one worker")
     parser.add_argument("--size", type=int, default=0, help="how much a job does")
     parser.add_argument("--concurrency", type=int, default=2)
     return parser
@@ -124,6 +162,36 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
     worker_s, server_s, exporter_s = (*spent, 0.0)[:3]
     per_job = MS * MS / options.jobs
     return worker_s * per_job, server_s * per_job, exporter_s * per_job
+
+
+def _take_turns(options: argparse.Namespace) -> None:
+    spent: dict[str, list[list[float]]] = {"yes": [], "no": []}
+    with tempfile.TemporaryDirectory(prefix="lv-") as text:
+        folder, jobs = Path(text), options.jobs // 2
+        (folder / "bench.py").write_text(TURNING_APP)
+        (folder / "livectl.yaml").write_text("")
+        (folder / "notes").write_text("yes")
+        with run_valkey(folder) as (socket, server), _worker("livectl", options, folder) as worker:
+            store = redis.Redis(unix_socket_path=str(socket))
+            run_jobs(store, FIRST_JOBS, 0.0, options.size)
+            for number in range(2 * options.turns):
+                notes = ("yes", "no", "no", "yes")[number % 4]
+                (folder / "notes").write_text(notes)
+                run_jobs(store, FIRST_JOBS * options.concurrency, 0.0, options.size)  # each child hears of it
+                time.sleep(0.5)
+                before = [cpu_seconds(pid) for pid in (worker, server)]
+                run_jobs(store, jobs, options.rate, options.size)
+                time.sleep(1.0)
+                after = [cpu_seconds(pid) for pid in (worker, server)]
+                spent[notes].append([(now - then) * MS * MS / jobs for then, now in zip(before, after, strict=True)])
+    for notes, rows in spent.items():
+        worker_us, server_us = (statistics.median(row[n] for row in rows) for n in range(2))
+        print(f"notes: {notes:4} CPU µs/job {worker_us + server_us:>6.0f}, of it worker {worker_us:.0f}", flush=True)
+    ratios = [sum(yes) / sum(no) for yes, no in zip(spent["yes"], spent["no"], strict=True)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5
+    total = sum(map(sum, spent["yes"])) / sum(map(sum, spent["no"]))
+    print(f"against none: {total:.3f} x; mean of turns {statistics.mean(ratios):.3f}, its error {error:.3f}")
+    print(f"\nBar: at most {BAR_PERCENT:.0f} % more CPU than a worker without.")
 
 
 def _worker(system: str, options: argparse.Namespace, folder: Path) -> AbstractContextManager[int]:

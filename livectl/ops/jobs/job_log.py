@@ -55,6 +55,7 @@ FAILED_KEY, ENDED_KEY = "livectl:jobs:failed", "livectl:jobs:ended"
 MAX_FAILURES_KEPT = 1000
 STORE_RETRY_PAUSE_S = 10.0  # after the store was away
 WRITE_PAUSE_S = 0.2  # between two writes: what comes meanwhile is written together
+BUSY_PAUSE_S, BUSY_EVENTS = 0.5, 80  # the same where much comes: a write costs more than what is in it
 MAX_NOTES_KEPT = 10_000  # while the store is away
 NOTES_PER_CALL = 1_000
 MAX_EVENTS_KEPT = 4 * MAX_NOTES_KEPT
@@ -226,6 +227,7 @@ class JobEventRecorder:
         self._address = address
         self._app = app or ""
         self._kept = kept or History()
+        self._own_tasks: dict[int, tuple[Any, bool]] = {}
         self._pid = 0
         self.expects: Callable[[str], Expect | None] = lambda task: None
         self._begin_after_fork()
@@ -242,6 +244,7 @@ class JobEventRecorder:
         self._watched = RunningJobs(f"{platform.node()}:{self._pid}")
         self._has_notes, self._is_writing = threading.Event(), threading.Lock()
         self._writer: threading.Thread | None = None
+        self._pause_s = WRITE_PAUSE_S
         self._notes = NoteWriter(self._address, self._app, self._kept)
 
     def connect_signals(self) -> None:
@@ -300,7 +303,10 @@ class JobEventRecorder:
         self._append(self._end, job_id, {"queue": queue}, task, history.DEAD, time.time(), reason, "add")
 
     def _is_own(self, task: Any) -> bool:
-        return (task.app.main or "") == self._app
+        """Asked for each job, of tasks that are made once; each is held, so that its id stays its own."""
+        if (known := self._own_tasks.get(id(task))) is None:
+            known = self._own_tasks[id(task)] = (task, (task.app.main or "") == self._app)
+        return known[1]
 
     def _append(self, take: Callable[..., None], *words: Any) -> None:
         self._begin_after_fork()
@@ -378,7 +384,7 @@ class JobEventRecorder:
         while True:
             self._has_notes.wait(LONG_LOOK_S if self._watched else None)
             self._has_notes.clear()
-            time.sleep(WRITE_PAUSE_S if self.flush() else STORE_RETRY_PAUSE_S)
+            time.sleep(self._pause_s if self.flush() else STORE_RETRY_PAUSE_S)
 
     def flush(self, **_: Any) -> bool:
         """Writes what is to be written. False where the store is away: it is kept for the next time."""
@@ -386,6 +392,7 @@ class JobEventRecorder:
 
         self._begin_after_fork()
         with self._is_writing:
+            self._pause_s = BUSY_PAUSE_S if len(self._events) >= BUSY_EVENTS else WRITE_PAUSE_S
             self._take_events()
             batch, self._batch = self._batch, NoteBatch()
             for job_id, facts in self._begun.items() if self._kept.jobs else ():
