@@ -188,7 +188,7 @@ def _take_turns(options: argparse.Namespace) -> None:
         worker_us, server_us = (statistics.median(row[n] for row in rows) for n in range(2))
         print(f"notes: {notes:4} CPU µs/job {worker_us + server_us:>6.0f}, of it worker {worker_us:.0f}", flush=True)
     ratios = [sum(yes) / sum(no) for yes, no in zip(spent["yes"], spent["no"], strict=True)]
-    error = statistics.stdev(ratios) / len(ratios) ** 0.5
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("inf")
     total = sum(map(sum, spent["yes"])) / sum(map(sum, spent["no"]))
     print(f"against none: {total:.3f} x; mean of turns {statistics.mean(ratios):.3f}, its error {error:.3f}")
     print(f"\nBar: at most {BAR_PERCENT:.0f} % more CPU than a worker without.")

@@ -61,19 +61,18 @@ class Presence:
 
     def end(self, **_: Any) -> None:
         self._ended.set()
-        if self._thread is None:
-            return
-        self._thread.join(STOP_S)
-        with suppress(LivectlError, OSError, *_redis_errors()):
-            self._make_store().zrem(self._key, self._name)
+        if self._thread is not None:
+            self._thread.join(STOP_S)
 
     def _say_on(self) -> None:
-        store = None
+        store = self._make_store()  # which connects with its first command
         while not self._ended.is_set():
             with suppress(LivectlError, OSError, *_redis_errors()):
-                store = store or self._make_store()
                 store.eval(SAY_SCRIPT, 1, self._key, self._name, FORGET_S)
             self._ended.wait(SAY_S)
+        with suppress(LivectlError, OSError, *_redis_errors()):
+            store.zrem(self._key, self._name)
+            store.close()
 
 
 def _redis_errors() -> tuple[type[Exception], ...]:
