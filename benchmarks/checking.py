@@ -154,17 +154,22 @@ def measure_livectl(folder: Path, socket: Path, server: int, url: str) -> tuple[
 
 def sweep(app: Any, client: Any, platform: str, processes: tuple[int, int]) -> Cost:
     """Makes every streamer due at once, with a full budget."""
-    ids = client.hkeys(f"livectl:follows:{platform}")
-    client.zadd(f"livectl:due:{platform}", dict.fromkeys(ids, time.time() - 1))
-    client.hdel(f"livectl:platform:{platform}", "tokens", "refilled")
-    client.delete(f"livectl:unlearned:{platform}")
+    from livectl.live.cells import Cells, platform_place
+
+    places, count = [cell.place for cell in Cells(client).of(platform)], 0
+    for place in places:
+        ids = client.hkeys(f"{place}follows")
+        client.zadd(f"{place}due", dict.fromkeys(ids, time.time() - 1))
+        client.delete(f"{place}unlearned")
+        count += len(ids)
+    client.hdel(f"{platform_place(platform)}health", "tokens", "refilled")
     before, started = cpu_seconds(*processes), time.monotonic()
     app.send_task("livectl.sweep")
     at = time.time()
-    wait_for(lambda: client.zcount(f"livectl:due:{platform}", at + 30, "+inf") == len(ids))
+    wait_for(lambda: sum(client.zcount(f"{place}due", at + 30, "+inf") for place in places) == count)
     wall = time.monotonic() - started
     time.sleep(0.3)  # jobs are acknowledged and logged
-    return Cost(wall, cpu_seconds(*processes) - before, len(ids))
+    return Cost(wall, cpu_seconds(*processes) - before, count)
 
 
 def measure_celery(folder: Path, socket: Path, server: int, url: str) -> Cost:

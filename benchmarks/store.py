@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from benchmarks import run_valkey
+from livectl.live.cells import Cells
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 
@@ -67,11 +68,14 @@ def live_a_year(store: Store, names: list[str], dice: Random) -> None:
 
 
 def copy_to(client: Any, names: list[str]) -> None:
+    cells = Cells(client)
+    places = [cell.place for cell in cells.of("bench")]
     for kind in COPIED:
-        rows = list(client.hvals(f"livectl:{kind}:bench"))
+        rows = [row for place in places for row in client.hvals(f"{place}{kind}")]
         for start in range(LIVED, len(names), BATCH):
             some = names[start : start + BATCH]
-            client.hset(f"livectl:{kind}:bench", mapping={one: rows[n % LIVED] for n, one in enumerate(some)})
+            for cell, ids in cells.split("bench", some).items():
+                client.hset(f"{cell.place}{kind}", mapping={one: rows[n % LIVED] for n, one in enumerate(ids)})
 
 
 def timed(what: str, count: int, work: Callable[[], object], client: Any) -> None:
@@ -123,7 +127,8 @@ def main(count: int) -> None:
         used = client.info("memory")["used_memory"] - empty
         print(f"{'memory':<42}{used / 1e6:>9.1f} MB{used / count:>9.0f} bytes each")
         for kind in ("follows", "now", "page", "log", "recent", "due", "pull"):
-            size = client.memory_usage(f"livectl:{kind}:bench", samples=1000) or 0
+            keys = [f"{cell.place}{kind}" for cell in store.cells.of("bench")]
+            size = sum(client.memory_usage(key, samples=1000) or 0 for key in keys)
             print(f"  {kind:<40}{size / 1e6:>9.1f} MB{size / count:>9.0f} bytes each")
     print(f"own peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 

@@ -1,23 +1,131 @@
 """Says where in the store what lies. Keys of one place are in one slot of a cluster, and one script reaches them all.
 
-livectl:{demo:3.38}:KIND  a cell: what is known of the streamers of a platform whose ids have this shard
-livectl:{demo}:KIND        a platform as a whole: its budget, its circuit, its list of who is live
-livectl:{-}:KIND           what belongs to nobody: the follow list's changes, the outbox
-livectl:{target:NAME}:KIND a target of alerts
-livectl:{lease:NAME}:KIND  what one process at a time may do
+livectl:{demo:3.38}:KIND    a cell: what is known of the streamers of a platform whose ids have this shard
+livectl:{demo}:KIND         a platform as a whole: its budget, its circuit, its list of who is live
+livectl:{-}:KIND            what belongs to nobody: the follow list's changes, the outbox
+livectl:{target:NAME}:KIND  a target of alerts
+livectl:{lease:NAME}:KIND   what one process at a time may do
+
+How many shards a platform has is noted in the store, and which of its cells are in use.
 """
 
 from __future__ import annotations
 
+import time
 from binascii import crc_hqx
+from collections import defaultdict
 from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
+from livectl.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
 COMMON = "livectl:{-}:"
+VERSION_KEY, SHARDS_KEY, PLATFORMS_KEY = COMMON + "version", COMMON + "shards", COMMON + "platforms"
+MIGRATING_KEY = COMMON + "migrating"  # what is being done to all cells, while it is
+OLD_VERSION_KEY = "livectl:version"  # of stores that had no cells; since then, a sign for older livectls
+KEYS_VERSION = 4  # 1 had no order of those who are not live, and nothing packed; 2 and 3 had no cells
+DEFAULT_SHARDS = 16
 BUCKETS = 1024  # of a platform: a bucket of a million streamers is a piece
 MAX_SHARDS = BUCKETS  # a bucket lies in one cell
 SLOTS = 16_384  # of a cluster
 WINDOW = SLOTS // 128  # slots that a cell may lie in
+NOTED_SECONDS = 5.0  # for so long the number of shards is taken as known; whoever changes it waits for twice as long
+
+
+class Cell(NamedTuple):
+    """The streamers of a platform whose ids have this shard."""
+
+    platform: str
+    shard: int
+
+    @property
+    def place(self) -> str:
+        return cell_place(*self)
+
+    def __str__(self) -> str:
+        return f"{self.platform}:{self.shard}"
+
+
+class Cells:
+    """The cells of a store. While all of them change they are refused, but to those who change them."""
+
+    def __init__(self, client: Any, clock: Callable[[], float] = time.monotonic, *, changing: bool = False) -> None:
+        self._client = client
+        self._clock = clock
+        self._changing = changing
+        self._shards, self._noted_at = 0, 0.0
+
+    @property
+    def shards(self) -> int:
+        """How many cells a platform has at most. ServerError while that changes, and for an older store."""
+        if not self._shards or self._clock() - self._noted_at > NOTED_SECONDS:
+            self.in_use()
+        return self._shards
+
+    def in_use(self) -> dict[str, list[Cell]]:
+        """The cells of each platform that was ever followed on, as the store has them now."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.get(SHARDS_KEY)
+        pipe.hgetall(MIGRATING_KEY)
+        pipe.hgetall(PLATFORMS_KEY)
+        shards, migrating, platforms = pipe.execute()
+        if migrating and not self._changing:
+            raise half_done(migrating)
+        if shards is None:
+            require_no_older(self._client)
+        self._shards, self._noted_at = int(shards or DEFAULT_SHARDS), self._clock()
+        return {name: unpack_cells(name, platforms[name]) for name in sorted(platforms)}
+
+    def of(self, platform: str) -> list[Cell]:
+        """The cells of this platform that are in use."""
+        return self.in_use().get(platform, [])
+
+    def possible(self, platform: str) -> list[Cell]:
+        """All cells that this platform may have."""
+        return [Cell(platform, shard) for shard in range(self.shards)]
+
+    def find(self, platform: str, streamer_id: str) -> Cell:
+        """The cell of a streamer."""
+        return Cell(platform, shard_of(streamer_id, self.shards))
+
+    def key(self, kind: str, platform: str, streamer_id: str) -> str:
+        """The key of this kind that knows of this streamer."""
+        return self.find(platform, streamer_id).place + kind
+
+    def split(self, platform: str, ids: Iterable[str]) -> dict[Cell, list[str]]:
+        """These ids by their cells."""
+        shards, split = self.shards, defaultdict[Cell, list[str]](list)
+        for each in ids:
+            split[Cell(platform, shard_of(each, shards))].append(each)
+        return split
+
+
+def half_done(migrating: Mapping[str, str]) -> ServerError:
+    to = migrating.get("to")
+    what = f"to {to} shards" if to else "to this version"
+    return ServerError(f"The store is half brought over {what}.", "livectl store migrate goes on with it.")
+
+
+def require_no_older(client: Any) -> None:
+    """ServerError for a store that was written before there were cells."""
+    version = client.get(OLD_VERSION_KEY)
+    if version is not None and int(version) < KEYS_VERSION:
+        raise ServerError(
+            f"The store was written by an older livectl: its keys are version {version}.",
+            "livectl store migrate brings it over; where few are followed a worker does so by itself.",
+        )
+
+
+def pack_cells(cells: Iterable[Cell]) -> str:
+    return " ".join(str(shard) for shard in sorted({cell.shard for cell in cells}))
+
+
+def unpack_cells(platform: str, text: str) -> list[Cell]:
+    return [Cell(platform, int(shard)) for shard in text.split()]
 
 
 def bucket_of(streamer_id: str) -> int:

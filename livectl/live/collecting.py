@@ -62,7 +62,7 @@ def trim(client: Any, places: Sequence[str], now: float) -> None:
     oldest = f"{int((now - KEPT_SECONDS) * 1000)}-0"
     pipe = client.pipeline(transaction=False)
     for place, number in _read_taken(client, places).items():
-        pipe.xtrim(f"{place}outbox", minid=min(oldest, number, key=_order), approximate=False)
+        pipe.xtrim(f"{place}outbox", minid=min(oldest, number, key=order), approximate=False)
     pipe.execute()
 
 
@@ -90,9 +90,10 @@ def _take(client: Any, starts: dict[str, str], changes: Sequence[CellChange]) ->
 
 
 def _order_of(change: CellChange) -> tuple[tuple[int, int], str]:
-    return _order(change.number), change.place
+    return order(change.number), change.place
 
 
-def _order(number: str) -> tuple[int, int]:
+def order(number: str) -> tuple[int, int]:
+    """What changes are sorted by: the number of a change is a time, and a count within it."""
     time, _, count = number.partition("-")
     return int(time), int(count or 0)

@@ -12,22 +12,28 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 # The files of lua/ that each script is made of. A local function is known below its definition only: the order matters.
 SCRIPT_FILES = {
-    "record": ("shared", "pace", "circuit", "session", "record"),
-    "claim": ("shared", "pace", "circuit", "claim"),
-    "commit": ("shared", "commit"),
-    "apply": ("shared", "pace", "pull", "apply"),
-    "place": ("shared", "place"),
-    "learn": ("shared", "pace", "pull", "learn"),
-    "read": ("shared", "read"),
-    "health": ("shared", "health"),
-    "pulse": ("shared", "pulse"),
-    "forget": ("shared", "forget"),
-    "spend": ("shared", "circuit", "spend"),
+    "look": ("look",),
+    "claim": ("basics", "shared", "pace", "cell", "claim"),
+    "record": ("basics", "shared", "pace", "cell", "session", "record"),
+    "apply": ("basics", "shared", "pace", "pull", "apply"),
+    "place": ("basics", "shared", "place"),
+    "learn": ("basics", "shared", "pace", "pull", "learn"),
+    "pulls": ("basics", "shared", "pace", "pull", "pulls"),
+    "read": ("read",),
+    "newest": ("newest",),
+    "forget": ("basics", "shared", "forget"),
+    "cover": ("basics", "shared", "pace", "cell", "cover"),
+    "grant": ("basics", "shared", "pace", "circuit", "grant"),
+    "answer": ("basics", "circuit", "answer"),
+    "spend": ("basics", "circuit", "spend"),
+    "commit": ("commit",),
+    "lines": ("lines",),
+    "drop": ("drop",),
     "take": ("basics", "target", "take"),
     "hold": ("basics", "target", "hold"),
     "settle": ("basics", "target", "settle"),
@@ -38,36 +44,64 @@ SCRIPT_FILES = {
     "collect": ("basics", "collect"),
     "news": ("basics", "news"),
     "standing": ("basics", "standing"),
-    "cover": ("shared", "pace", "cover"),
     "note_list": ("note_list",),
     "lease": ("lease",),
     "leave": ("leave",),
 }
 
-# The keys of each script, at the place that it is called for. A script that is not named here builds names itself.
+# The keys of each script, at the place that it is called for.
 SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
+    # of a cell
+    "look": ("follows", "live", "ending", "pull", "due", "claimed", "shown"),
+    "claim": ("follows", "live", "pull", "due", "claimed", "shown", "repaced"),
+    "record": (
+        *("follows", "now", "page", "log", "recent", "viewers", "live", "ending", "others", "due", "claimed", "pull"),
+        *("unlearned", "shown", "outbox"),
+    ),
+    "apply": (
+        *("follows", "now", "live", "ending", "others", "due", "claimed", "pull", "pulls", "unlearned", "shown"),
+        *("listed", "applied"),
+    ),
+    "place": ("follows", "now", "live", "ending", "others", "due", "claimed"),
+    "learn": ("follows", "pull", "pulls", "unlearned"),
+    "pulls": ("pull", "pulls"),
+    "read": ("follows", "now", "page", "live"),
+    "newest": ("follows", "live", "others", "due"),
+    "forget": ("follows", "now", "page", "log", "recent", "viewers"),
+    "cover": ("follows", "now", "live", "due", "pull", "pushed"),
+    # of a platform
+    "grant": ("health", "standing"),
+    "answer": ("health", "standing"),
+    "spend": ("health",),
+    "note_list": ("reading", "listing"),
+    # of nobody
+    "commit": ("applying", "generation", "stamp", "platforms", "staged"),
+    "lines": ("applying", "unresolved"),
+    "drop": ("applying",),
+    "targets": ("targets", "retargeting", "outbox"),
+    "trouble": ("troubles", "outbox"),
+    "collect": ("taken", "outbox"),
+    "news": ("outbox", "targets"),
+    # of a target
     "take": ("state",),
     "hold": ("state", "told", "pace"),
     "settle": ("state", "told", "lanes", "notes"),
     "release": ("state",),
     "retarget": ("state", "told", "pace", "lanes", "notes"),
-    "targets": ("targets", "retargeting", "outbox"),
-    "trouble": ("troubles", "outbox"),
-    "collect": ("taken", "outbox"),
-    "news": ("outbox", "targets"),
     "standing": ("state", "lanes"),
-    "note_list": ("reading", "listing"),
+    # of a process
     "lease": ("holder",),
     "leave": ("holder",),
 }
 
 
 class ScriptCall(NamedTuple):
-    """A script, for which place, with which arguments."""
+    """A script, for which place, with which arguments; and where a key has another name there, which."""
 
     name: str
     place: str
     args: Sequence[str | float] = ()
+    named: Mapping[str, str] = {}
 
 
 class _Script(NamedTuple):
@@ -77,12 +111,13 @@ class _Script(NamedTuple):
 
 
 def lua_script(client: Any, name: str) -> Callable[..., Any]:
-    """A script as a function of the place and its arguments; of its arguments alone where it declares no keys."""
-    declares = name in SCRIPT_KEYS
+    """A script as a function of the place and its arguments. A key that has another name there is given by it, such as
+    `staged="staged:7"`.
+    """
+    script = _script(name)
 
-    def run(*args: str | float) -> Any:
-        call = ScriptCall(name, str(args[0]), args[1:]) if declares else ScriptCall(name, "", args)
-        script, words = _script(name), _words(call)
+    def run(place: str, *args: str | float, **named: str) -> Any:
+        words = _words(ScriptCall(name, place, args, named))
         try:
             return client.evalsha(script.digest, *words)
         except Exception as error:
@@ -119,7 +154,7 @@ def script_source(name: str) -> str:
 
 @cache
 def _script(name: str) -> _Script:
-    folder, keys = resources.files("livectl.live") / "lua", SCRIPT_KEYS.get(name, ())
+    folder, keys = resources.files("livectl.live") / "lua", SCRIPT_KEYS[name]
     named = ", ".join(f"['{key}'] = KEYS[{at}]" for at, key in enumerate(keys, 1))
     head = f"local K = {{{named}}}\n" if keys else ""
     text = head + "\n".join((folder / f"{file}.lua").read_text(encoding="utf-8") for file in SCRIPT_FILES[name])
@@ -128,7 +163,7 @@ def _script(name: str) -> _Script:
 
 def _words(call: ScriptCall) -> list[str | float]:
     keys = _script(call.name).keys
-    return [len(keys), *(call.place + key for key in keys), *call.args]
+    return [len(keys), *(call.place + call.named.get(key, key) for key in keys), *call.args]
 
 
 def _is_unknown(error: Exception) -> bool:

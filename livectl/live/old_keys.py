@@ -22,7 +22,7 @@ def _platform_and_rest(both: str) -> tuple[str, str]:
 
 # What an old key looks like, and what it is called by now. The first that fits counts.
 RENAMED: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("livectl:(outbox|targets|troubles|push-secret)", lambda kind: f"{COMMON}{kind}"),
+    ("livectl:(outbox|targets|troubles|push-secret|unresolved|generation)", lambda kind: f"{COMMON}{kind}"),
     (f"livectl:target:{NAME}", lambda name: f"{target_place(name)}state"),
     (f"livectl:lanes:{NAME}", lambda name: f"{target_place(name)}lanes"),
     (f"livectl:told:{NAME}", lambda name: f"{target_place(name)}told"),
@@ -33,6 +33,8 @@ RENAMED: tuple[tuple[str, Callable[[str], str]], ...] = (
     (f"livectl:push:{NAME}", lambda platform: f"{platform_place(platform)}push"),
     (f"livectl:push-leases:{NAME}", lambda platform: f"{platform_place(platform)}push-leases"),
     ("livectl:push-seen:([^:]+:.+)", lambda both: "push-seen:".join(_platform_and_rest(both))),
+    ("livectl:kept:([^:]+:.+)", lambda both: "kept:".join(_platform_and_rest(both))),
+    (f"livectl:platform:{NAME}", lambda platform: f"{platform_place(platform)}health"),
     (f"livectl:listing:{NAME}", lambda platform: f"{platform_place(platform)}listing"),
 )
 PATTERNS = [(re.compile(pattern, re.DOTALL), rename) for pattern, rename in RENAMED]

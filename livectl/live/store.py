@@ -1,32 +1,34 @@
-"""Keeps what is known of streamers, in a Redis.
+"""Keeps what is known of streamers, in a Redis. cells.py says which keys lie together.
 
-    livectl:version            of the keys below
-    livectl:platforms          names of platforms that were ever followed on
-    livectl:{-}:outbox         changes, in order, until they are dropped
-    livectl:follows:PLATFORM   id -> streamer as the follow list has it
-    livectl:unresolved         platform/name -> a line of the follow list that leads to nobody, and why
-    livectl:now:PLATFORM       id -> what was last read, and what went wrong since
-    livectl:page:PLATFORM      id -> title, category, name, url, cover, avatar of the last good answer
-    livectl:log:PLATFORM       id -> sessions of 400 days, six characters each
-    livectl:recent:PLATFORM    id -> the last sessions with their titles
-    livectl:viewers:PLATFORM   id -> how many watched the last session, sixty counts at most
-    livectl:live:PLATFORM      who is live, by start; livectl:ending: who was seen gone once, by that look
-    livectl:others:PLATFORM    who is followed and not live, by their last end (shared.lua: place)
-    livectl:listed:PLATFORM    bucket -> count and digest of its lines of the follow list (store_follows.py)
-    livectl:generation         of the follow list; livectl:staged: changes to come; livectl:applying: those in force
-    livectl:due:PLATFORM       who is asked next, by when; livectl:claimed: who is being asked, by when that lapses
-    livectl:pull:PLATFORM      id -> poll weight in each hour of the week; livectl:pulls: their sums
-    livectl:unlearned:PLATFORM whose sessions the poll weights do not reflect yet
-    livectl:platform:PLATFORM  bucket, circuit, waits, counters
-    livectl:{target:TARGET}:…  how far each target of alerts has read the outbox (alerts/outbox.py)
-    livectl:pushed:PLATFORM    and its kin: of whom the platform tells by itself (push/push_store.py)
-    livectl:shown:PLATFORM     whom its list of who is live has shown, and who is asked because of that
-    livectl:{PLATFORM}:listing how its list of who is live stands; :reading: the token of who reads it
-    livectl:alias:PLATFORM     name as pasted -> the id that is followed
-    livectl:kept:PLATFORM:KEY  what a platform keeps between checks
+Of a cell, livectl:{PLATFORM:SHARD}:KIND
+    follows    id -> streamer as the follow list has it
+    now        id -> what was last read, and what went wrong since
+    page       id -> title, category, name, url, cover, avatar of the last good answer
+    log        id -> sessions of 400 days, six characters each; recent: the last ones with their titles
+    viewers    id -> how many watched the last session, sixty counts at most
+    live       who is live, by start; ending: who was seen gone once, by that look
+    others     who is followed and not live, by their last end (shared.lua: place)
+    due        who is asked next, by when; claimed: who is being asked, by when that lapses
+    pull       id -> poll weight in each hour of the week; pulls: their sums
+    unlearned  whose sessions the poll weights do not reflect yet
+    shown      whom the platform's list of who is live has shown, and who is asked because of that
+    pushed     of whom the platform tells by itself (push/push_store.py)
+    alias      name as pasted -> the id that is followed, by the shard of the name
+    listed     bucket -> count and digest of its lines of the follow list; applied: its last piece (store_follows.py)
+    repaced    how far due times were moved as the settings changed
+    outbox     changes, in order, until they are collected
+Of a platform, livectl:{PLATFORM}:KIND
+    health     budget, circuit, waits, counters; standing: the counts of its cells (standing.py)
+    listing    how its list of who is live stands; reading: the token of who reads it
+    kept:KEY   what a platform keeps between checks
+Of nobody, livectl:{-}:KIND
+    version, shards, platforms  of the keys; cells that a platform has at most; those in use, by platform
+    outbox     changes of all cells, in order, until they are dropped
+    unresolved platform/name -> a line of the follow list that leads to nobody, and why
+    generation, stamp, staged:ID, applying  of the follow list: changes to come, and those in force
 
-Only this file, the Lua scripts, alerts/outbox.py and push/push_store.py name these keys. Every change of state is one
-Lua call, so that any number of workers may record at once.
+Only the files of the store, the Lua scripts, alerts/outbox.py and push/push_store.py name these keys. Every change of
+state is one Lua call at its cell, so that any number of workers may record at once.
 """
 
 from __future__ import annotations
@@ -34,12 +36,11 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from livectl.errors import ServerError
-from livectl.live import store_follows, store_records, store_upkeep
-from livectl.live.cells import COMMON, platform_place, target_place
+from livectl.live import collecting, standing, store_claims, store_follows, store_moving, store_pages, store_records
+from livectl.live.cells import COMMON, Cells, platform_place, target_place
 from livectl.live.lua_scripts import ScriptCall, lua_script, run_scripts
-from livectl.live.store_follows import chunks, scan_hash
-from livectl.live.store_upkeep import KEYS_VERSION
+from livectl.live.standing import CellCounts, Standing
+from livectl.live.store_follows import UNRESOLVED_KEY, chunks, scan_hash
 from livectl.models import State
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from livectl.live.cells import Cell
     from livectl.live.store_records import StoredPage, StorePulse
     from livectl.models import (
         Change,
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
 OUTBOX_KEY, TARGETS_KEY = f"{COMMON}outbox", f"{COMMON}targets"
 DEAD_LETTERS_KEY = "livectl:dead"  # of ops; they are only counted here
 MAX_BATCH = 2000  # ids in one call: Lua's stack holds some 8,000 arguments
-PAGE_SIZE = 1000  # streamers that are read in one call
+LEARNED_AT_ONCE = 500  # streamers: some 5 ms of the server's time
 TRIMMED_AT_ONCE = 10_000  # changes
 DAY_SECONDS = 86_400
 SESSION_KEEP_SECONDS = 400 * DAY_SECONDS
@@ -83,23 +85,15 @@ class Store:
 
     def __init__(self, client: Redis) -> None:
         self._client: Any = client  # its stubs know neither decoded replies nor which calls wait
-        self._record_script = lua_script(client, "record")
+        self.cells = Cells(client)
 
-    def prepare(self) -> None:
-        """Marks an empty store with the version of our keys, and brings an older one over, once.
+    def prepare(self, shards: int | None = None) -> None:
+        """Marks an empty store with the version of our keys and the number of shards, and brings an older small one
+        over, once.
 
-        ServerError if a newer livectl wrote the store.
+        ServerError if a newer livectl wrote the store, an older one a big store, and for another number of shards.
         """
-        self._client.set("livectl:version", KEYS_VERSION, nx=True)
-        stored_version = int(self._client.get("livectl:version"))
-        if stored_version > KEYS_VERSION:
-            raise ServerError(
-                f"The store was written by a newer livectl: its keys are version {stored_version}, "
-                f"this one knows {KEYS_VERSION}.",
-                "Upgrade this livectl, or name another store in the settings.",
-            )
-        if stored_version < KEYS_VERSION:
-            store_upkeep.bring_over(self._client)
+        store_moving.prepare(self._client, shards)
 
     # What changes state
 
@@ -110,25 +104,25 @@ class Store:
 
         Returns how many were added and removed; sessions of the removed stay.
         """
-        return store_follows.follow(self._client, streamers, unresolved, now)
+        return store_follows.follow(self._client, self.cells, streamers, unresolved, now)
 
     def finish_following(self) -> None:
         """Goes on where a process ended while it applied a follow list."""
-        store_follows.apply_pieces(self._client)
+        store_follows.apply_pieces(self._client, self.cells)
 
     def claim(self, limits: Sequence[PollingLimits], now: float, lease: float) -> list[tuple[str, list[str]]]:
         """Takes the ids that are due on each of these platforms, within its budget.
 
         An id that is not recorded within `lease` seconds is due again.
         """
-        claim = lua_script(self._client, "claim")
-        claimed = [(each.platform, claim(now, lease, store_records.encode_json(each))) for each in limits]
-        return [(platform, [str(streamer_id) for streamer_id in ids]) for platform, ids in claimed if ids]
+        return store_claims.claim(self._client, self.cells, limits, now, lease)
 
     def extend_claims(self, platform: str, ids: Sequence[str], until: float) -> None:
         """Lets these ids, as far as they are claimed, not be due again before then."""
-        if ids:
-            self._client.zadd(f"livectl:claimed:{platform}", dict.fromkeys(ids, until), xx=True)
+        pipe = self._client.pipeline(transaction=False)
+        for cell, some in self.cells.split(platform, ids).items():
+            pipe.zadd(cell.place + "claimed", dict.fromkeys(some, until), xx=True)
+        pipe.execute()
 
     def record(
         self, limits: PollingLimits, observations: Sequence[Observation], extra_requests: int = 0
@@ -140,29 +134,60 @@ class Store:
         changes: list[Change] = []
         for start in range(0, len(observations), MAX_BATCH):
             batch = observations[start : start + MAX_BATCH]
-            change_rows = self._record_script(
-                limits.platform,
-                store_records.encode_json(limits),
-                0 if start else extra_requests,
-                *store_records.encode_batch(batch),
-            )
-            changes += [store_records.decode_change(*row) for row in change_rows]
+            changes += self._record(limits, batch, 0 if start else extra_requests)
         return changes
+
+    def _record(self, limits: PollingLimits, batch: Sequence[Observation], extra_requests: int) -> list[Change]:
+        """Each cell changes in one call, its outbox with it. A process that ends before, between or after these calls
+        loses counts of answers at most: whoever was not recorded falls due again, and whoever delivers collects.
+        """
+        platform, terms = limits.platform, store_records.encode_json(limits)
+        encoded = store_records.encode_batch(batch, lambda each: self.cells.find(platform, each))
+        answer = lua_script(self._client, "answer")
+        live_read, flat = answer(platform_place(platform), terms, extra_requests, encoded.answers)
+        known = Standing.parse(flat)
+        calls = [
+            ScriptCall("record", cell.place, (terms, known.others(cell, float(live_read)), known.totals, *rows))
+            for cell, rows in encoded.cells.items()
+        ]
+        made: dict[Cell, list[Any]] = {}
+        changed, gone_at = dict[str, str](), ""
+        for cell, (rows, all_gone, *counts) in zip(encoded.cells, run_scripts(self._client, calls), strict=True):
+            if rows:
+                made[cell] = rows
+            gone_at = gone_at or all_gone
+            if (own := CellCounts(*map(int, counts))) != known.counts.get(cell.shard):
+                changed[str(cell.shard)] = str(own)
+        if changed or gone_at:
+            pipe = self._client.pipeline(transaction=False)
+            if changed:
+                pipe.hset(f"{platform_place(platform)}standing", mapping=changed)
+            if gone_at:
+                pipe.hsetnx(f"{platform_place(platform)}health", "all_gone", gone_at)
+            pipe.execute()
+        collecting.collect(self._client, [cell.place for cell in made])
+        rows = sorted((collecting.order(row[0]), cell.place, row) for cell, rows in made.items() for row in rows)
+        return [store_records.decode_change(*row) for _, _, row in rows]
 
     def spend(self, limits: PollingLimits, requests: int, now: float) -> float:
         """Takes requests from a platform's budget without a claim. Returns what is left, negative if overdrawn."""
         limits_json = store_records.encode_json(limits)
-        return float(lua_script(self._client, "spend")(limits.platform, limits_json, requests, now))
+        return float(lua_script(self._client, "spend")(platform_place(limits.platform), limits_json, requests, now))
 
     def save_poll_weights(self, platform: str, packed_weights: Mapping[str, str]) -> None:
         """Saves the poll weights of streamers, as polling.pack_weights packed them."""
-        lua_script(self._client, "learn")(platform, store_records.encode_json(list(packed_weights.items())))
+        split = self.cells.split(platform, packed_weights)
+        for cell, ids in split.items():
+            for some in chunks(ids, LEARNED_AT_ONCE):
+                rows = store_records.encode_json([(each, packed_weights[each]) for each in some])
+                lua_script(self._client, "learn")(cell.place, rows)
+        standing.refresh(self._client, self.cells, split)
 
     def mark_unlearned(self) -> None:
         """Marks the poll weights of all streamers as outdated: old sessions count for less by now."""
-        for platform in self.platforms():
-            for rows in scan_hash(self._client, f"livectl:follows:{platform}"):
-                self._client.sadd(f"livectl:unlearned:{platform}", *rows)
+        for cell in self._all_cells():
+            for rows in scan_hash(self._client, cell.place + "follows"):
+                self._client.sadd(cell.place + "unlearned", *rows)
 
     def prune(self, now: float, drop_changes_before: float) -> int:
         """Drops old changes, and streamers who were last followed longer ago than sessions are kept.
@@ -173,19 +198,19 @@ class Store:
         while self._client.xtrim(OUTBOX_KEY, minid=first, approximate=True, limit=TRIMMED_AT_ONCE):
             pass
         self._client.xtrim(OUTBOX_KEY, minid=first, approximate=False)  # the rest of a node of the stream
-        return sum(self._forget_unfollowed(platform, now - SESSION_KEEP_SECONDS) for platform in self.platforms())
+        collecting.collect(self._client, self.cell_places())
+        collecting.trim(self._client, self.cell_places(), now)
+        return sum(self._forget_unfollowed(cell, now - SESSION_KEEP_SECONDS) for cell in self._all_cells())
 
     # What only reads
 
     def platforms(self) -> list[str]:
-        return sorted(self._client.smembers("livectl:platforms"))
+        return list(self.cells.in_use())
 
     def live_streamers(self) -> list[StreamerRecord]:
         """Who is live, the latest start of each platform first."""
-        pages = (self._pages("page", "live", platform) for platform in self.platforms())
-        found = {
-            record.key: record for page in chain.from_iterable(pages) for record in page if record.state is State.LIVE
-        }
+        pages = store_pages.read_pages(self._client, self._all_cells(), "live")
+        found = {record.key: record for page in pages for record in page if record.state is State.LIVE}
         return sorted(found.values(), key=lambda record: (record.platform, -(record.started_at or 0.0), record.id))
 
     def all_streamers(self) -> list[StreamerRecord]:
@@ -194,9 +219,9 @@ class Store:
 
     def pages(self) -> Iterator[list[StreamerRecord]]:
         """The same, in pages as the server has them at hand: nobody waits for the whole of it."""
-        pages = (self._pages("page", "follows", platform) for platform in self.platforms())
+        pages = store_pages.read_pages(self._client, self._all_cells(), "follows")
         seen: set[tuple[str, str]] = set()
-        for page in chain(chain.from_iterable(pages), self._pages("lines")):
+        for page in chain(pages, store_pages.read_lines(self._client, self.cells)):
             new = {record.key: record for record in page if record.key not in seen}
             seen.update(new)
             if new:
@@ -207,62 +232,71 @@ class Store:
 
         None where that is not known without a look at everybody.
         """
-        followed, live, is_whole, rows = self._read("newest", limit)
-        if not int(is_whole):
+        newest = store_pages.read_newest(self._client, self.cells, limit)
+        if not newest.is_whole:
             return None
-        lines = [record for page in self._pages("lines") for record in page]
-        records = sorted([*map(store_records.decode_record, rows), *lines], key=newest_key)
-        return NewestStreamers(int(followed) + len(lines), int(live), records[:limit])
+        lines = [record for page in store_pages.read_lines(self._client, self.cells) for record in page]
+        first = sorted([*newest.streamers, *lines], key=newest_key)[:limit]
+        return NewestStreamers(newest.followed + len(lines), newest.live, first)
 
     def find_streamers(self, platform: str, ids: Sequence[str]) -> list[StreamerRecord]:
-        return [
-            store_records.decode_record(row)
-            for some in chunks(ids, PAGE_SIZE)
-            for row in self._read("some", platform, *some)
-        ]
+        return store_pages.read_some(self._client, self.cells, [(platform, each) for each in ids])
 
     def find_streamer(self, platform: str, streamer_id: str) -> StreamerRecord:
         return self.find_streamers(platform, [streamer_id])[0]
 
     def sessions(self, platform: str, ids: Sequence[str], since: float = 0.0) -> dict[str, list[Session]]:
         """The sessions of each streamer that went on after `since`, the oldest first; one without an end is on now."""
-        found = {}
-        for some in chunks(ids, PAGE_SIZE):
-            pipe = self._client.pipeline(transaction=False)
-            for kind in ("log", "recent", "now", "page"):
-                pipe.hmget(f"livectl:{kind}:{platform}", list(some))
-            for streamer_id, log, recent, now, page in zip(some, *pipe.execute(), strict=True):
-                found[streamer_id] = store_records.decode_sessions(log, recent, now, page, since)
-        return found
+        kept = self._values(platform, ("log", "recent", "now", "page"), ids)
+        return {
+            each: store_records.decode_sessions(log, recent, now, page, since)
+            for each, (log, recent, now, page) in kept.items()
+        }
 
     def viewer_curves(self, platform: str, ids: Sequence[str]) -> dict[str, ViewerCurve]:
         """How many watched the current or last session of each streamer; nothing where nobody tells."""
-        texts = zip(ids, self._values(f"livectl:viewers:{platform}", ids), strict=True)
-        return {each: store_records.decode_viewers(text) for each, text in texts if text}
+        kept = self._values(platform, ("viewers",), ids)
+        return {each: store_records.decode_viewers(text) for each, (text,) in kept.items() if text}
 
     def unresolved(self) -> list[UnresolvedFollow]:
         """The lines of the follow list that lead to nobody."""
         return [
             store_records.decode_unresolved(name, text)
-            for rows in scan_hash(self._client, "livectl:unresolved")
+            for rows in scan_hash(self._client, UNRESOLVED_KEY)
             for name, text in rows.items()
         ]
 
     def unlearned(self, platform: str, limit: int) -> list[str]:
         """Some of the streamers whose poll weights are outdated."""
-        return list(self._client.srandmember(f"livectl:unlearned:{platform}", limit) or [])
+        cells, pipe = self.cells.of(platform), self._client.pipeline(transaction=False)
+        for cell in cells:
+            pipe.scard(cell.place + "unlearned")
+        found: list[str] = []
+        for cell, count in zip(cells, pipe.execute() if cells else [], strict=True):
+            if count and len(found) < limit:
+                found += self._client.srandmember(cell.place + "unlearned", limit - len(found))
+        return found
 
     def health(self, now: float) -> list[PlatformHealth]:
-        return [store_records.decode_health(row) for row in lua_script(self._client, "health")(now)]
+        in_use, pipe = self.cells.in_use(), self._client.pipeline(transaction=False)
+        for platform in in_use:
+            pipe.hgetall(platform_place(platform) + "health")
+        healths = pipe.execute() if in_use else []
+        looks = standing.look_at(self._client, [cell for cells in in_use.values() for cell in cells], now)
+        return [
+            store_records.decode_health(platform, fields, [looks[cell] for cell in cells])
+            for (platform, cells), fields in zip(in_use.items(), healths, strict=True)
+        ]
 
     def pulse(self, after: str, names: int, changes: int) -> StorePulse:
         """How things stand, at a glance, and some of the changes after this number, in a few small calls."""
-        glance = lua_script(self._client, "pulse")(names)
+        newest = store_pages.read_newest(self._client, self.cells, names)
         rows, target_names = lua_script(self._client, "news")(COMMON, after, changes)
         named = [name for name in target_names if name.strip()]  # a mark among them is none
         standings = run_scripts(self._client, [ScriptCall("standing", target_place(name)) for name in named])
-        dead_letters = self._client.hlen(DEAD_LETTERS_KEY)
-        return store_records.decode_pulse(glance, rows, dict(zip(named, standings, strict=True)), dead_letters)
+        unresolved, dead_letters = (int(self._client.hlen(key)) for key in (UNRESOLVED_KEY, DEAD_LETTERS_KEY))
+        targets = dict(zip(named, standings, strict=True))
+        return store_records.decode_pulse(newest, unresolved, rows, targets, dead_letters)
 
     def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
         """The changes in the outbox that follow the one with this number, in order."""
@@ -284,19 +318,8 @@ class Store:
 
     def followed(self, platform: str, ids: Sequence[str]) -> dict[str, StoredPage]:
         """Those of these ids that are followed, and what was last shown of each, in one round trip."""
-        pipe = self._client.pipeline(transaction=False)
-        for start in range(0, len(ids), MAX_BATCH):
-            batch = list(ids[start : start + MAX_BATCH])
-            pipe.hmget(f"livectl:follows:{platform}", batch)
-            pipe.hmget(f"livectl:page:{platform}", batch)
-        answers = pipe.execute()
-        follows = [follow for part in answers[::2] for follow in part]
-        pages = [page for part in answers[1::2] for page in part]
-        return {
-            streamer_id: store_records.decode_page(page)
-            for streamer_id, follow, page in zip(ids, follows, pages, strict=True)
-            if follow
-        }
+        kept = self._values(platform, ("follows", "page"), ids)
+        return {each: store_records.decode_page(page) for each, (follow, page) in kept.items() if follow}
 
     def listings(self, platforms: Sequence[str]) -> dict[str, str]:
         """What is noted of the list of each of these platforms, where something is."""
@@ -315,46 +338,52 @@ class Store:
         """Notes how the list stands, and what is shown of that, unless it is another's by now."""
         if not lua_script(self._client, "note_list")(platform_place(platform), token, text, int(release)):
             return False
-        self._client.hset(f"livectl:platform:{platform}", mapping=dict(health))
+        self._client.hset(f"{platform_place(platform)}health", mapping=dict(health))
         return True
 
     # What platforms keep between checks
 
     def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:
-        return list(self._client.mget([f"livectl:kept:{platform}:{name}" for name in names]))
+        return list(self._client.mget([f"{platform_place(platform)}kept:{name}" for name in names]))
 
     def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None:
-        self._client.set(f"livectl:kept:{platform}:{name}", value, px=max(1, int(seconds * 1000)))
+        self._client.set(f"{platform_place(platform)}kept:{name}", value, px=max(1, int(seconds * 1000)))
 
     def aliases(self, platform: str, names: Sequence[str]) -> dict[str, str]:
         """The ids of the names that have been looked up before."""
-        ids = self._values(f"livectl:alias:{platform}", names)
-        return {name: streamer_id for name, streamer_id in zip(names, ids, strict=True) if streamer_id}
+        return {name: text for name, (text,) in self._values(platform, ("alias",), names).items() if text}
 
     def save_aliases(self, platform: str, ids_by_name: Mapping[str, str]) -> None:
-        if ids_by_name:
-            self._client.hset(f"livectl:alias:{platform}", mapping=dict(ids_by_name))
+        for cell, names in self.cells.split(platform, ids_by_name).items():
+            self._client.hset(cell.place + "alias", mapping={name: ids_by_name[name] for name in names})
 
-    def _values(self, key: str, fields: Sequence[str]) -> list[str | None]:
-        return [value for some in chunks(fields, PAGE_SIZE) for value in self._client.hmget(key, list(some))]
+    def cell_places(self) -> list[str]:
+        """The place of each cell that is in use."""
+        return [cell.place for cell in self._all_cells()]
 
-    def _read(self, *selector: str | int) -> Any:
-        return lua_script(self._client, "read")(*selector)
+    def _all_cells(self) -> list[Cell]:
+        return [cell for cells in self.cells.in_use().values() for cell in cells]
 
-    def _pages(self, *selector: str) -> Iterator[list[StreamerRecord]]:
-        cursor = 0
-        while True:
-            cursor, rows = self._read(*selector, cursor, PAGE_SIZE)
-            yield [store_records.decode_record(row) for row in rows]
-            if not int(cursor):
-                return
+    def _values(self, platform: str, kinds: Sequence[str], ids: Sequence[str]) -> dict[str, list[str | None]]:
+        """What is kept of each, of these kinds, in as few round trips as will do."""
+        found: dict[str, list[str | None]] = {}
+        for some in chunks(ids):
+            split, pipe = self.cells.split(platform, some), self._client.pipeline(transaction=False)
+            for cell, own in split.items():
+                for kind in kinds:
+                    pipe.hmget(cell.place + kind, own)
+            answers = iter(pipe.execute())
+            for own in split.values():
+                texts = [next(answers) for _ in kinds]
+                found |= {each: list(row) for each, *row in zip(own, *texts, strict=True)}
+        return {each: found[each] for each in ids}
 
-    def _forget_unfollowed(self, platform: str, before: float) -> int:
+    def _forget_unfollowed(self, cell: Cell, before: float) -> int:
         forget_script, forgotten = lua_script(self._client, "forget"), 0
-        for rows in scan_hash(self._client, f"livectl:now:{platform}"):
-            ids = forget_script(platform, before, *rows)
+        for rows in scan_hash(self._client, cell.place + "now"):
+            ids = forget_script(cell.place, before, *rows)
             forgotten += len(ids)
-            self._forget_notes(platform, ids)
+            self._forget_notes(cell.platform, ids)
         return forgotten
 
     def _forget_notes(self, platform: str, ids: Sequence[str]) -> None:

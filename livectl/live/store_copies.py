@@ -6,15 +6,17 @@ reckoned and fetched again. Whatever else is in it keeps its place: who is live 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl.errors import FileError, Mistake, ServerError
-from livectl.live import old_keys, store_records, store_upkeep
-from livectl.live.cells import COMMON, target_place
-from livectl.live.store_follows import PIECE, chunks, scan_hash
+from livectl.live import old_keys, standing, store_records, store_upkeep
+from livectl.live.cells import COMMON, PLATFORMS_KEY, Cell, Cells, pack_cells, target_place
+from livectl.live.store_follows import PIECE, UNRESOLVED_KEY, chunks, scan_hash
+from livectl.live.store_upkeep import IMPORTING_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 KINDS = ("follows", "now", "page", "log", "recent", "viewers")  # what is kept of a streamer, in hashes of a platform
 LEASE_FIELDS = ("token", "held_until")  # of a target, which mean nothing elsewhere
-IMPORTING_KEY = "livectl:importing"
 MAX_LINE_BYTES = 1_000_000
 NAMED_LETTERS = 60  # of a line that cannot be read
 
@@ -72,8 +73,9 @@ class ChangeLine(msgspec.Struct, frozen=True, kw_only=True, tag="change", tag_fi
 
 Line = StreamerLine | HashLine | ScoresLine | ChangeLine
 OUTBOX_KEY, TARGETS_KEY = f"{COMMON}outbox", f"{COMMON}targets"
-ALLOWED_KEYS = ("livectl:alias:", "livectl:{target:")
-ALLOWED_NAMES = ("livectl:unresolved", TARGETS_KEY, f"{COMMON}troubles")
+ALIAS_PREFIX = "livectl:alias:"  # and a platform: in a copy the names of all its cells stand together
+ALLOWED_KEYS = (ALIAS_PREFIX, "livectl:{target:")
+ALLOWED_NAMES = (UNRESOLVED_KEY, TARGETS_KEY, f"{COMMON}troubles")
 
 
 def export_lines(client: Any, now: float) -> Iterator[str]:
@@ -94,21 +96,29 @@ def import_lines(client: Any, file: IO[bytes], name: str, now: float) -> int:
     It may be repeated with the same file where it ended in the middle.
     """
     if not client.exists(IMPORTING_KEY):
-        if client.exists("livectl:platforms"):
+        if client.exists(PLATFORMS_KEY):
             raise ServerError(
                 "The store knows streamers already, and a copy is brought into an empty one.",
                 "Name another database as `store:`, or empty that one.",
             )
         client.set(IMPORTING_KEY, name)
+    cells, used = Cells(client), defaultdict[str, set[Cell]](set)
     count, lines, last = 0, _parse(file, name), _last_change(client)
     while piece := list(islice(lines, PIECE)):
+        for line in piece:
+            if isinstance(line, StreamerLine):
+                used[line.platform].add(cells.find(line.platform, line.id))
+        if used:
+            client.hset(PLATFORMS_KEY, mapping={platform: pack_cells(some) for platform, some in used.items()})
         pipe = client.pipeline(transaction=False)
         for line in piece:
             if not isinstance(line, ChangeLine) or _parts(line.number) > last:
-                _write(pipe, line, now)
+                _write(pipe, cells, line, now)
             count += isinstance(line, StreamerLine)
         pipe.execute()
-    store_upkeep.bring_over(client)
+    everywhere = [cell for some in used.values() for cell in some]
+    store_upkeep.put_in_place(client, everywhere, now)
+    standing.refresh(client, cells, everywhere)
     client.delete(IMPORTING_KEY)
     return count
 
@@ -124,13 +134,12 @@ def _parts(number: str) -> list[int]:
 
 
 def _read_all(client: Any) -> Iterator[Line]:
-    for platform in sorted(client.smembers("livectl:platforms")):
-        seen: set[str] = set()
-        for kind in ("follows", "now"):
-            for rows in scan_hash(client, f"livectl:{kind}:{platform}"):
-                yield from _streamers(client, platform, [each for each in rows if each not in seen])
-                seen.update(rows)
-        yield from _hashes(client, f"livectl:alias:{platform}")
+    cells = Cells(client)
+    for platform, in_use in cells.in_use().items():
+        for cell in in_use:
+            yield from _cell(client, cell)
+        for cell in cells.possible(platform):
+            yield from _hashes(client, f"{cell.place}alias", name=f"{ALIAS_PREFIX}{platform}")
     for key in ALLOWED_NAMES:
         yield from _hashes(client, key)
     for name in client.hkeys(TARGETS_KEY):
@@ -139,20 +148,28 @@ def _read_all(client: Any) -> Iterator[Line]:
     yield from _changes(client)
 
 
-def _streamers(client: Any, platform: str, ids: Sequence[str]) -> Iterator[Line]:
+def _cell(client: Any, cell: Cell) -> Iterator[Line]:
+    seen: set[str] = set()
+    for kind in ("follows", "now"):
+        for rows in scan_hash(client, f"{cell.place}{kind}"):
+            yield from _streamers(client, cell, [each for each in rows if each not in seen])
+            seen.update(rows)
+
+
+def _streamers(client: Any, cell: Cell, ids: Sequence[str]) -> Iterator[Line]:
     for some in chunks(ids):
         pipe = client.pipeline(transaction=False)
         for kind in KINDS:
-            pipe.hmget(f"livectl:{kind}:{platform}", list(some))
+            pipe.hmget(f"{cell.place}{kind}", list(some))
         for each, *texts in zip(some, *pipe.execute(), strict=True):
             known = {kind: text for kind, text in zip(KINDS, texts, strict=True) if text}
-            yield StreamerLine(platform=platform, id=each, **known)
+            yield StreamerLine(platform=cell.platform, id=each, **known)
 
 
-def _hashes(client: Any, key: str, without: Sequence[str] = ()) -> Iterator[Line]:
+def _hashes(client: Any, key: str, without: Sequence[str] = (), name: str = "") -> Iterator[Line]:
     for rows in scan_hash(client, key):
-        for names in chunks([name for name in rows if name not in without]):
-            yield HashLine(key=key, fields={name: rows[name] for name in names})
+        for fields in chunks([field for field in rows if field not in without]):
+            yield HashLine(key=name or key, fields={field: rows[field] for field in fields})
 
 
 def _target(client: Any, name: str) -> Iterator[Line]:
@@ -202,8 +219,7 @@ def _look_at(line: Line) -> None:
     if isinstance(line, StreamerLine):
         if not line.platform or not line.id or "/" in line.platform or ":" in line.platform:
             raise ValueError("it names no streamer")
-        row = (line.platform, line.id, line.follows, line.now or "{}", line.page or "{}")
-        store_records.decode_record(row)
+        store_records.decode_record(line.platform, (line.id, line.follows, line.now or "{}", line.page or "{}"))
         store_records.decode_sessions(line.log, line.recent, line.now, line.page)
     elif isinstance(line, HashLine | ScoresLine):
         key = old_keys.name_of_now(line.key)
@@ -214,15 +230,18 @@ def _look_at(line: Line) -> None:
         store_records.decode_change(line.number, line.change, line.page)
 
 
-def _write(pipe: Any, line: Line, now: float) -> None:
+def _write(pipe: Any, cells: Cells, line: Line, now: float) -> None:
     if isinstance(line, StreamerLine):
-        pipe.sadd("livectl:platforms", line.platform)
+        place = cells.find(line.platform, line.id).place
         for kind in KINDS:
             if text := getattr(line, kind):
-                pipe.hset(f"livectl:{kind}:{line.platform}", line.id, text)
+                pipe.hset(f"{place}{kind}", line.id, text)
         if line.follows:
-            pipe.zadd(f"livectl:due:{line.platform}", {line.id: now})
-            pipe.sadd(f"livectl:unlearned:{line.platform}", line.id)
+            pipe.zadd(f"{place}due", {line.id: now})
+            pipe.sadd(f"{place}unlearned", line.id)
+    elif isinstance(line, HashLine) and line.key.startswith(ALIAS_PREFIX):
+        for cell, names in cells.split(line.key.removeprefix(ALIAS_PREFIX), line.fields).items():
+            pipe.hset(f"{cell.place}alias", mapping={name: line.fields[name] for name in names})
     elif isinstance(line, HashLine):
         pipe.hset(old_keys.name_of_now(line.key), mapping=line.fields)
     elif isinstance(line, ScoresLine):

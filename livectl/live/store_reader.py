@@ -206,14 +206,19 @@ class ReadOnlyRedis:
         self._connection.extend()
         return reply
 
-    def smembers(self, name: str) -> Any:
-        return _decode(self._connection.execute("SMEMBERS", name))
+    def get(self, name: str) -> Any:
+        return _decode(self._connection.execute("GET", name))
 
     def hmget(self, name: str, keys: Sequence[str]) -> Any:
         return _decode(self._connection.execute("HMGET", name, *keys))
 
     def hlen(self, name: str) -> int:
         return int(self._connection.execute("HLEN", name))
+
+    def hscan(self, name: str, cursor: int, *, count: int) -> tuple[int, dict[str, str]]:
+        reached, flat = _decode(self._connection.execute("HSCAN", name, cursor, "COUNT", count))
+        self._connection.extend()
+        return int(reached), _pairs(flat)
 
     def mget(self, keys: Sequence[str]) -> Any:
         return _decode(self._connection.execute("MGET", *keys))
@@ -229,6 +234,18 @@ class ReadOnlyPipeline:
         self._connection = connection
         self._commands: list[tuple[str | float, ...]] = []
 
+    def get(self, name: str) -> None:
+        self._commands.append(("GET", name))
+
+    def hgetall(self, name: str) -> None:
+        self._commands.append(("HGETALL", name))
+
+    def hlen(self, name: str) -> None:
+        self._commands.append(("HLEN", name))
+
+    def zcard(self, name: str) -> None:
+        self._commands.append(("ZCARD", name))
+
     def hmget(self, name: str, keys: Sequence[str]) -> None:
         self._commands.append(("HMGET", name, *keys))
 
@@ -236,11 +253,17 @@ class ReadOnlyPipeline:
         self._commands.append(("EVALSHA", digest, *words))
 
     def execute(self, *, raise_on_error: bool = True) -> Any:
-        if raise_on_error:
-            return _decode(self._connection.execute_all(self._commands))
-        replies = _decode(self._connection.call_all(self._commands))
+        send = self._connection.execute_all if raise_on_error else self._connection.call_all
+        replies = _decode(send(self._commands))
         self._connection.extend()
-        return replies
+        return [
+            _pairs(reply) if command[0] == "HGETALL" else reply
+            for command, reply in zip(self._commands, replies, strict=True)
+        ]
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _decode(reply: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -21,7 +22,10 @@ from livectl.models import (
 from livectl.redaction import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from livectl.live.cells import Cell
+    from livectl.live.standing import CellLook
 
 
 # Characters kept of each text, so that a streamer takes about 1 KiB at most.
@@ -100,6 +104,16 @@ class TargetPulse(msgspec.Struct, frozen=True, kw_only=True):
     answer: str = ""  # when it last refused an alert
 
 
+class NewestOfAll(NamedTuple):
+    """What the cells say of all: the first of them in the order of `live --all`, and who is asked next."""
+
+    followed: int
+    live: int
+    is_whole: bool  # everybody has their place in that order
+    streamers: list[StreamerRecord]
+    first_due: tuple[float, str, str] | None  # when, platform, id
+
+
 class StorePulse(msgspec.Struct, frozen=True, kw_only=True):
     """How things stand, at a glance, and what has changed since."""
 
@@ -138,21 +152,41 @@ def encode_observation(observation: Observation) -> tuple[Any, ...]:
     )
 
 
-def encode_batch(observations: Sequence[Observation]) -> list[str]:
-    """What record.lua reads: the plain observations by state and time, the others, and the pages of the plain ones."""
-    plain: dict[tuple[State, float], tuple[list[str], list[str]]] = {}
-    rows = []
-    first = {observation.id: observation for observation in reversed(observations)}  # of each streamer
-    for observation in observations:
-        if first[observation.id] is not observation:
-            continue
-        row = encode_observation(observation)
+class EncodedBatch(NamedTuple):
+    """Observations of one platform, as the scripts read them."""
+
+    answers: str  # what answer.lua reads: how often each answer came
+    cells: dict[Cell, list[str]]  # what record.lua reads of each cell
+
+
+def encode_batch(observations: Sequence[Observation], split: Callable[[str], Cell]) -> EncodedBatch:
+    """The first observation of each streamer, by their cells: the plain ones by state and time, the others, and the
+    pages of the plain ones.
+    """
+    plain: dict[Cell, dict[tuple[State, float], tuple[list[str], list[str]]]] = defaultdict(dict)
+    rows: dict[Cell, list[tuple[Any, ...]]] = defaultdict(list)
+    answers: dict[tuple[Any, ...], int] = defaultdict(int)
+    for observation in {each.id: each for each in reversed(observations)}.values():
+        row, cell = encode_observation(observation), split(observation.id)
         if observation.state not in QUIET_LETTERS.values() or observation.problem or observation.retry_at is not None:
-            rows.append(row)
+            is_live = observation.state is State.LIVE or (observation.state is State.RESTRICTED and bool(row[3]))
+            answers[row[1], row[2], is_live, row[8]] += 1
+            rows[cell].append(row)
             continue
-        ids, pages = plain.setdefault((observation.state, row[2]), ([], []))
+        ids, pages = plain[cell].setdefault((observation.state, row[2]), ([], []))
         ids.append(observation.id)
         pages.append(row[6])
+    for groups in plain.values():
+        for (state, at), (ids, _) in groups.items():
+            answers[state, at, False, None] += len(ids)
+    counted = [(state, at, count, is_live, retry_at) for (state, at, is_live, retry_at), count in answers.items()]
+    cells = {cell: _encode_cell(plain.get(cell, {}), rows.get(cell, [])) for cell in dict.fromkeys((*plain, *rows))}
+    return EncodedBatch(encode_json(counted), cells)
+
+
+def _encode_cell(
+    plain: Mapping[tuple[State, float], tuple[list[str], list[str]]], rows: Sequence[tuple[Any, ...]]
+) -> list[str]:
     groups = [(state, at, ids) for (state, at), (ids, _) in plain.items()]
     pages_json = [encode_json(pages) if any(pages) else "" for _, pages in plain.values()]
     return [encode_json(groups), encode_json(rows), *pages_json]
@@ -209,9 +243,20 @@ def truncate(text: str, limit: int) -> str:
     return text[:limit].encode("utf-8", "ignore").decode()
 
 
-def decode_record(row: Sequence[str]) -> StreamerRecord:
-    """Reads a row of read.lua."""
-    platform, streamer_id, follow_json, reading_json, page_json = row
+def decode_record(platform: str, row: Sequence[str], line: str | None = None) -> StreamerRecord:
+    """Reads a row of read.lua, and the line of the follow list that leads to nobody, where there is one.
+
+    The trouble of somebody who is followed while their line cannot be read is the line's.
+    """
+    streamer_id, follow_json, reading_json, page_json = row
+    if line and not follow_json:
+        follow_json, reading_json = msgspec.json.decode(line, type=tuple[str, str])
+    elif line:
+        trouble = decode_reading(msgspec.json.decode(line, type=tuple[str, str])[1])
+        record = decode_record(platform, row)
+        return msgspec.structs.replace(
+            record, trouble=trouble.trouble, troubled_since=trouble.troubled, problem=trouble.problem
+        )
     reading = decode_reading(reading_json)
     page = msgspec.json.decode(page_json, type=StoredPage)
     streamer = _decode_streamer(platform, streamer_id, follow_json) if follow_json else None
@@ -249,34 +294,43 @@ def decode_change(number: str, change_json: str, page_json: str) -> Change:
 
 
 def decode_pulse(
-    glance: Sequence[Any], changes: Sequence[Any], standings: Mapping[str, Sequence[Any]], dead_letters: int
+    newest: NewestOfAll,
+    unresolved: int,
+    changes: Sequence[Any],
+    standings: Mapping[str, Sequence[Any]],
+    dead_letters: int,
 ) -> StorePulse:
-    """Reads the answers of pulse.lua, of news.lua, and of standing.lua for each target."""
-    followed, unresolved, live, names, first = glance
+    """Puts together what the cells say, the answers of news.lua, and of standing.lua for each target."""
+    next_due, *next_key = newest.first_due or (None, "", "")
     return StorePulse(
-        followed=int(followed),
-        unresolved=int(unresolved),
-        live=int(live),
-        names=tuple(names),
-        next_due=float(first[0]) if first else None,
-        next_key=(first[1], first[2]) if first else ("", ""),
+        followed=newest.followed,
+        unresolved=unresolved,
+        live=newest.live,
+        names=tuple(record.name or record.id for record in newest.streamers if record.state is State.LIVE),
+        next_due=next_due,
+        next_key=(next_key[0], next_key[1]),
         changes=tuple(decode_change(*change_row) for change_row in changes),
         targets=tuple(
             TargetPulse(name=name, sent=int(sent), last_told=last_told, failing=bool(failing), answer=answer)
             for name, (sent, last_told, failing, answer) in standings.items()
         ),
-        dead_letters=int(dead_letters),
+        dead_letters=dead_letters,
     )
 
 
-def decode_health(row: Sequence[Any]) -> PlatformHealth:
-    """Reads a row of health.lua."""
-    platform, followed, live, due, claimed, due_since, field_list = row
-    fields = dict(zip(field_list[::2], field_list[1::2], strict=True))
+def decode_health(platform: str, health: Mapping[str, str], looks: Sequence[CellLook]) -> PlatformHealth:
+    """Puts together what is noted of a platform, and how its cells look."""
+    fields: dict[str, Any] = dict(health)
     answers = {name.removeprefix("count:"): int(count) for name, count in fields.items() if name.startswith("count:")}
-    counts = {"platform": platform, "followed": followed, "live": live, "due": due, "claimed": claimed}
-    if due_since:
-        fields["due_since"] = due_since
+    counts = {
+        "platform": platform,
+        "followed": sum(look.counts.followed for look in looks),
+        "live": sum(look.counts.live for look in looks),
+        "due": sum(look.due for look in looks),
+        "claimed": sum(look.claimed for look in looks),
+    }
+    if waiting := [look.due_since for look in looks if look.due_since is not None]:
+        fields["due_since"] = min(waiting)
     return msgspec.convert(fields | counts | {"answers": answers}, PlatformHealth, strict=False)
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl.errors import ServerError
-from livectl.live.cells import COMMON
+from livectl.live.cells import COMMON, MIGRATING_KEY, OLD_VERSION_KEY, VERSION_KEY, Cells, half_done
 from livectl.live.lua_scripts import lua_script
-from livectl.live.old_keys import rename_keys
-from livectl.live.store_follows import PIECE, apply_pieces, scan_hash
+from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, PIECE, UNRESOLVED_KEY, apply_pieces, scan_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-# Of the keys of the live wing. 1 had no order of those who are not live, and nothing packed; 2 had keys that no cluster
-# could keep together.
-KEYS_VERSION = 3
-PROGRESS_KEY = "livectl:migrating"  # platform -> the cursor that the next piece begins at, or that it is done
-DONE = "done"
+    from livectl.live.cells import Cell
+
+IMPORTING_KEY = f"{COMMON}importing"  # the file of a copy that is being brought in
 MAX_NAMED = 5  # streamers of a finding
 HARMLESS_POLICY = "noeviction"
 
@@ -37,6 +35,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     known: int  # streamers of whom something was read, followed or not
     changes: int
     aliases: int
+    shards: int  # cells of a platform at most
     generation: int  # of the follow list
     pieces_left: int  # of the list in force, to be applied still
     platforms: dict[str, int]
@@ -50,23 +49,15 @@ class StoreFinding(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
-def bring_over(client: Any) -> int:
-    """Gives everybody the place that this version looks at, piece by piece; returns how many had another.
-
-    It goes on where it ended, and may run twice at a time.
-    """
-    moved, now = 0, float(client.time()[0])
-    for platform in sorted(client.smembers("livectl:platforms")):
-        cursor = client.hget(PROGRESS_KEY, platform) or "0"
-        while cursor != DONE:
-            cursor, rows = client.hscan(f"livectl:follows:{platform}", int(cursor), count=PIECE)
-            moved += len(lua_script(client, "place")(platform, now, 1, *rows))
-            cursor = str(cursor) if int(cursor) else DONE
-            client.hset(PROGRESS_KEY, platform, cursor)
-    rename_keys(client)
-    client.set("livectl:version", KEYS_VERSION)
-    client.delete(PROGRESS_KEY)
-    return moved
+def put_in_place(client: Any, cells: Sequence[Cell], now: float) -> list[str]:
+    """Gives everybody of these cells the place that readers look at; returns who had another."""
+    place = lua_script(client, "place")
+    return [
+        each
+        for cell in cells
+        for rows in scan_hash(client, f"{cell.place}follows")
+        for each in place(cell.place, now, 1, *rows)
+    ]
 
 
 def require_usable_server(client: Any, masked: str) -> None:
@@ -86,70 +77,95 @@ def require_usable_server(client: Any, masked: str) -> None:
 
 def require_whole(client: Any) -> None:
     """ServerError while something that takes many steps is half done."""
-    if client.exists(PROGRESS_KEY):
-        raise ServerError("The store is half brought over to this version.", "livectl store migrate goes on with it.")
-    if client.exists("livectl:importing"):
+    if migrating := client.hgetall(MIGRATING_KEY):
+        raise half_done(migrating)
+    if client.exists(IMPORTING_KEY):
         raise ServerError(
             "An import of the store was not finished.", "livectl store import with the same file goes on."
         )
 
 
 def read_info(client: Any) -> StoreInfo:
-    server, memory, platforms = _info(client, "server"), _info(client, "memory"), client.smembers("livectl:platforms")
+    server, memory = _info(client, "server"), _info(client, "memory")
+    cells = Cells(client, changing=True)
     version = server.get("valkey_version") or server.get("redis_version", "?")
+    totals = {
+        platform: {kind: _total(client, cells.possible(platform), kind) for kind in ("follows", "live", "now", "alias")}
+        for platform in cells.in_use()
+    }
 
-    def total(command: str, kind: str) -> int:
-        return sum(int(getattr(client, command)(f"livectl:{kind}:{platform}")) for platform in platforms)
+    def total(kind: str) -> int:
+        return sum(counts[kind] for counts in totals.values())
 
     return StoreInfo(
         server=f"{server.get('server_name', 'redis')} {version}",
         memory=int(memory.get("used_memory", 0)),
         policy=str(memory.get("maxmemory_policy", "")),
-        version=int(client.get("livectl:version") or 0),
-        followed=total("hlen", "follows"),
-        live=total("zcard", "live"),
-        unresolved=int(client.hlen("livectl:unresolved")),
-        known=total("hlen", "now"),
+        version=int(client.get(VERSION_KEY) or client.get(OLD_VERSION_KEY) or 0),
+        followed=total("follows"),
+        live=total("live"),
+        unresolved=int(client.hlen(UNRESOLVED_KEY)),
+        known=total("now"),
         changes=int(client.xlen(f"{COMMON}outbox")),
-        aliases=total("hlen", "alias"),
-        generation=int(client.get("livectl:generation") or 0),
-        pieces_left=int(client.llen("livectl:applying")),
-        platforms={platform: int(client.hlen(f"livectl:follows:{platform}")) for platform in sorted(platforms)},
+        aliases=total("alias"),
+        shards=cells.shards,
+        generation=int(client.get(GENERATION_KEY) or 0),
+        pieces_left=int(client.llen(APPLYING_KEY)),
+        platforms={platform: counts["follows"] for platform, counts in totals.items()},
     )
+
+
+def _total(client: Any, cells: Sequence[Cell], kind: str) -> int:
+    pipe = client.pipeline(transaction=False)
+    for cell in cells:
+        (pipe.zcard if kind == "live" else pipe.hlen)(f"{cell.place}{kind}")
+    return sum(map(int, pipe.execute()))
 
 
 def check(client: Any, now: float, *, mend: bool = False) -> list[StoreFinding]:
     """What does not fit together; with `mend` it does afterwards. Pieces of a thousand: nobody waits."""
+    cells = Cells(client)
     if mend:
-        apply_pieces(client)
-    return [*_check_list(client), *_check_places(client, now, mend=mend), *_check_strangers(client, mend=mend)]
+        apply_pieces(client, cells)
+    in_use = cells.in_use()
+    return [
+        *_check_list(client),
+        *_check_places(client, in_use, now, mend=mend),
+        *_check_strangers(client, in_use, mend=mend),
+    ]
 
 
 def _check_list(client: Any) -> Iterator[StoreFinding]:
-    if pieces := int(client.llen("livectl:applying")):
+    if pieces := int(client.llen(APPLYING_KEY)):
         yield StoreFinding("pieces of the follow list are in force and not applied yet", pieces)
 
 
-def _check_places(client: Any, now: float, *, mend: bool) -> Iterator[StoreFinding]:
+def _check_places(
+    client: Any, in_use: Mapping[str, Sequence[Cell]], now: float, *, mend: bool
+) -> Iterator[StoreFinding]:
     """Those who are followed and would not be shown in their place, or not be asked."""
-    for platform in sorted(client.smembers("livectl:platforms")):
-        place = lua_script(client, "place")
-        pages = scan_hash(client, f"livectl:follows:{platform}")
-        wrong = {each: None for rows in pages for each in place(platform, now, int(mend), *rows)}
+    place = lua_script(client, "place")
+    for platform, cells in in_use.items():
+        wrong = {
+            each: None
+            for cell in cells
+            for rows in scan_hash(client, f"{cell.place}follows")
+            for each in place(cell.place, now, int(mend), *rows)
+        }
         if wrong:
-            yield StoreFinding(f"followed on {platform} and out of place", len(wrong), tuple(wrong)[:MAX_NAMED])
+            yield StoreFinding(f"followed on {platform} and out of place", len(wrong), tuple(sorted(wrong)[:MAX_NAMED]))
 
 
-def _check_strangers(client: Any, *, mend: bool) -> Iterator[StoreFinding]:
+def _check_strangers(client: Any, in_use: Mapping[str, Sequence[Cell]], *, mend: bool) -> Iterator[StoreFinding]:
     """Those who have a place and are not followed."""
-    for platform in sorted(client.smembers("livectl:platforms")):
+    for platform, cells in in_use.items():
         found: dict[str, None] = {}
-        for kind in ("due", "claimed", "live", "ending", "others"):
-            key, cursor = f"livectl:{kind}:{platform}", 0
+        for cell, kind in product(cells, ("due", "claimed", "live", "ending", "others")):
+            key, cursor = f"{cell.place}{kind}", 0
             while True:
                 cursor, pairs = client.zscan(key, cursor, count=PIECE)
                 ids = [name for name, _ in pairs]
-                follows = client.hmget(f"livectl:follows:{platform}", ids) if ids else []
+                follows = client.hmget(f"{cell.place}follows", ids) if ids else []
                 strangers = [each for each, text in zip(ids, follows, strict=True) if text is None]
                 found |= dict.fromkeys(strangers)
                 if strangers and mend:

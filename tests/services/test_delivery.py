@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import random
+import re
 import threading
 from collections import Counter
 from functools import partial
@@ -460,7 +461,8 @@ def test_hundreds_of_late_ones_are_one_line_still(world: World, receiver: Receiv
     world.now += HOUR
     world.client.hset("livectl:{target:hook}:state", "cursor", "0-0")  # it was told before
     world.deliver()
-    assert titles(receiver) == ["500 late alerts: demo/s0, demo/s1, demo/s2, demo/s3, demo/s4 and 495 more"]
+    (title,) = titles(receiver)
+    assert re.fullmatch(r"500 late alerts: (demo/s\d+,? ){5}and 495 more", title)
 
 
 def test_what_may_have_arrived_is_never_told_again_as_late(world: World, receiver: Receiver) -> None:

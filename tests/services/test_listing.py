@@ -10,6 +10,7 @@ import pytest
 
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
+from tests.support import cells
 from tests.support.played_list import Faults, PlayedSite
 from tests.support.played_sweeps import Followed
 
@@ -37,7 +38,7 @@ def seen(name: str, state: State, at: float, session: str = "", started: float |
 
 
 def due(client: redis.Redis, name: str) -> float:
-    return float(client.zscore("livectl:due:p", name) or 0)
+    return cells.due(client, "p", name)
 
 
 def live(store: Store) -> set[str]:
@@ -93,10 +94,10 @@ def test_a_hint_has_somebody_asked_and_does_not_stand_against_a_check(client: re
 def test_whom_a_list_has_shown_is_asked_before_those_whom_it_would_show(client: redis.Redis, store: Store) -> None:
     names = ("ada", "bob", "cy")
     store.record(CHECK, [seen(name, State.OFFLINE, START) for name in names])
-    client.zadd("livectl:due:p", dict.fromkeys(names, START + 50))
+    cells.set_due(client, "p", dict.fromkeys(names, START + 50))
     store.record(HINT, [seen("cy", State.LIVE, START + 100)])
     listed = msgspec.structs.replace(CHECK, listed=True)
-    client.hset("livectl:platform:p", mapping={"tokens": 1, "refilled": START + 101})
+    client.hset("livectl:{p}:health", mapping={"tokens": 1, "refilled": START + 101})
     assert store.claim([listed], START + 101, 60) == [("p", ["cy"])]
     assert min(due(client, "ada"), due(client, "bob")) > START + 101, "nobody waits behind them"
 

@@ -18,6 +18,7 @@ from livectl.models import Observation, PollingLimits, State, Streamer
 from livectl.secret import Secret
 from livectl.settings import PlatformSettings, Polling, Settings
 from livectl.units import parse_rate
+from tests.support import cells
 from tests.support.polling_model import next_due
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_habits_are_learned_once_after_a_session_began(store: Store) -> None:
     later = START + 9 * polling.WEEK_SECONDS - 3600
     assert polling.learn_habits(store, later) == 1
     client = store._client
-    pulls = client.hgetall("livectl:pull:demo")
+    pulls = cells.fields(client, "pull", "demo")
     hour = polling.hour_of_week(START)
     assert pulls["ada"][hour] == max(pulls["ada"])
     assert pulls["ada"][hour] > pulls["ada"][(hour + 84) % 168]
@@ -128,7 +129,7 @@ def test_the_store_computes_due_times_as_the_model_does(store: Store, seed: int)
     store.record(limits, [Observation(platform="demo", id=names[0], state=State.OFFLINE, at=at)])
     weights = {name: [_unpacked(digit) for digit in text] for name, text in packed.items()}
     expected = next_due(at, weights, names[0], limits.rate, limits.fastest, limits.slowest)
-    assert store._client.zscore("livectl:due:demo", names[0]) == pytest.approx(expected, abs=0.01)
+    assert cells.due(store._client, "demo", names[0]) == pytest.approx(expected, abs=0.01)
 
 
 def _unpacked(digit: str) -> float:

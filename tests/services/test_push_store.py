@@ -9,6 +9,7 @@ import pytest
 
 from livectl.live.push.push_store import COVER_BATCH, PushStore
 from livectl.models import Observation, PollingLimits, State, Streamer
+from tests.support import cells
 
 if TYPE_CHECKING:
     import redis
@@ -101,7 +102,7 @@ def test_all_of_many_are_put_off(store: Store, push_store: PushStore) -> None:
     store.claim([wide], START, 60.0)
     store.record(wide, [Observation(platform="demo", id=name, state=State.OFFLINE, at=START + 1) for name in names])
     spread = {name: START + 10 + number / 1000 for number, name in enumerate(names)}
-    store._client.zadd("livectl:due:demo", spread)
+    cells.set_due(store._client, "demo", spread)
     assert push_store.put_off(wide, START + 5, AHEAD, START) == COVER_BATCH
 
 

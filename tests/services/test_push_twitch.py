@@ -16,6 +16,7 @@ from livectl.live.push.service import PushService
 from livectl.models import Streamer
 from livectl.secret import Secret
 from livectl.settings import Network, PlatformSettings, Settings
+from tests.support import cells
 from tests.support.fake_platforms import Fakes
 from tests.support.played_eventsub import PlayedEventSub
 from tests.support.waiting import wait_for
@@ -143,13 +144,13 @@ def test_what_came_late_is_asked_and_not_believed(
     store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push, client: redis.Redis
 ) -> None:
     ada, ben = follow(store, fakes, 2)
-    client.zadd("livectl:due:twitch", dict.fromkeys([ada, ben], time.time() + 600))
+    cells.set_due(client, "twitch", dict.fromkeys([ada, ben], time.time() + 600))
     push.start()
     wait_until_covered(push_store, 2)
     eventsub.go_live(ada, STARTED, at=time.time() - 300)
-    wait_for(lambda: float(client.zscore("livectl:due:twitch", ada) or 0) <= time.time())
+    wait_for(lambda: cells.due(client, "twitch", ada) <= time.time())
     assert began(store) == []
-    assert float(client.zscore("livectl:due:twitch", ben) or 0) > time.time() + 300
+    assert cells.due(client, "twitch", ben) > time.time() + 300
 
 
 def test_a_connection_that_is_lost_falls_silent_or_moves_is_replaced(

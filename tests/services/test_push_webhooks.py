@@ -19,6 +19,7 @@ from livectl.live.store import Store
 from livectl.models import Observation, State, Streamer
 from livectl.secret import Secret
 from livectl.settings import Network, PlatformSettings, Web
+from tests.support import cells
 from tests.support.fake_platforms import Fakes
 from tests.support.managed_page import TOKENS, ManagedPage
 from tests.support.played_webhooks import PUBLIC_URL, PlayedHub, PlayedKick, signing_key
@@ -63,7 +64,7 @@ class World:
         return [change.id for change in self.store.changes() if change.kind == "began"]
 
     def due(self, platform: str, streamer_id: str) -> float:
-        return float(self.client.zscore(f"livectl:due:{platform}", streamer_id) or 0)
+        return cells.due(self.client, platform, streamer_id)
 
     def _respond(self, request: SiteRequest) -> SiteResponse | None:
         if not self.leads_here:
@@ -130,7 +131,7 @@ def test_what_kick_did_not_sign_or_somebody_replays_changes_nothing(kick: World)
 
 def test_what_kick_tells_late_is_asked(kick: World) -> None:
     now = int(time.time())
-    kick.client.zadd("livectl:due:kick", {ADA: now + 600, BEN: now + 600})
+    cells.set_due(kick.client, "kick", {ADA: now + 600, BEN: now + 600})
     assert kick.kick.status(ADA, now - 200, at=now).send(kick.page) == 200
     assert kick.began() == []
     assert kick.due("kick", ADA) <= time.time() < kick.due("kick", BEN)
@@ -186,7 +187,7 @@ def test_a_channel_that_the_hub_names_is_asked_at_once(world: World) -> None:
     world.follow("youtube", CHANNEL)
     world.websub_push.step(now)
     world.hub.ask_back(world.page)
-    world.client.zadd("livectl:due:youtube", {CHANNEL: now + 600})
+    cells.set_due(world.client, "youtube", {CHANNEL: now + 600})
     assert world.hub.tell(world.page, CHANNEL, secret="a guess") == 202
     assert world.due("youtube", CHANNEL) == pytest.approx(now + 600)
     assert world.hub.tell(world.page, CHANNEL) == 202

@@ -9,6 +9,7 @@ import pytest
 from livectl.live import lua_scripts, store_follows
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
+from tests.support import cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,23 +73,23 @@ def test_a_process_that_ends_in_the_middle(store: Store, client: redis.Redis, ca
             store.set_followed(people(NEW), START + 1)
     store.finish_following()
     assert followed(store) == expected
-    assert (client.zcard("livectl:due:demo"), client.zcard("livectl:others:demo")) == (len(expected),) * 2
+    assert [len(cells.scores(client, kind, "demo")) for kind in ("due", "others")] == [len(expected)] * 2
     store.set_followed(people(NEW), START + 2)
     assert followed(store) == NEW
 
 
 def test_only_what_differs_is_staged_and_applied(store: Store, client: redis.Redis) -> None:
     store.set_followed(people(OLD), START)
-    generation = client.get("livectl:generation")
+    generation = client.get("livectl:{-}:generation")
     assert store.set_followed(people(OLD[::-1]), START + 1) == (0, 0)
-    assert client.zrange("livectl:due:demo", 0, -1, withscores=True) == [(name, START) for name in OLD]
+    assert cells.scores(client, "due", "demo") == dict.fromkeys(OLD, START)
     assert store.set_followed([*people(OLD[:-1]), *people("h", weight=3.0)], START + 2) == (0, 0)
     (record,) = store.find_streamers("demo", ["h"])
     assert record.streamer
     assert record.streamer.weight == 3.0
     assert store.set_followed(people(OLD[1:] + ["z"]), START + 3) == (1, 2 - 1)
-    assert client.get("livectl:generation") != generation
-    assert client.keys("livectl:staged:*") + client.keys("livectl:applying") == []
+    assert client.get("livectl:{-}:generation") != generation
+    assert client.keys("*}:staged:*") + client.keys("*}:applying") == []
 
 
 def test_an_unchanged_list_looks_at_no_line(store: Store, client: redis.Redis) -> None:
@@ -101,7 +102,7 @@ def test_an_unchanged_list_looks_at_no_line(store: Store, client: redis.Redis) -
 def test_what_somebody_else_took_out_comes_back(store: Store, client: redis.Redis) -> None:
     """The digests of the buckets say nothing where their counts are not those of the store."""
     store.set_followed(people(OLD), START)
-    client.hdel("livectl:follows:demo", "a", "b")
+    cells.remove(client, "follows", "demo", "ab")
     assert store.set_followed(people(OLD), START + 1) == (2, 0)
     assert followed(store) == OLD
 
@@ -120,7 +121,7 @@ def test_a_list_that_comes_in_between_is_not_lost(store: Store, client: redis.Re
         patch.setattr(store_follows, "_stage", stage)
         assert store.set_followed(people(OLD), START + 2) == (4, 8)
     assert followed(store) == OLD
-    assert client.keys("livectl:staged:*") == []
+    assert client.keys("*}:staged:*") == []
 
 
 def test_lines_that_lead_to_nobody_change_with_the_list(store: Store) -> None:
@@ -176,15 +177,14 @@ def test_settings_that_ask_more_often_move_everybody_in_pieces(store: Store, cli
     store.set_followed(people(names), START)
     lean = PollingLimits(platform="demo", batch=1, rate=1.0, slowest=60.0)
     assert store.claim([lean], START, 60)
-    client.zadd("livectl:due:demo", {name: START + 1000 + number // 500 for number, name in enumerate(names)})
-    client.delete("livectl:claimed:demo")
+    cells.set_due(client, "demo", {name: START + 1000 + number // 500 for number, name in enumerate(names)})
+    client.delete(*cells.keys(client, "claimed", "demo"))
     ample = PollingLimits(platform="demo", batch=1, rate=10.0, slowest=60.0)
     for _ in range(6):
         store.claim([ample], START, 60)
-    due: Any = client.zrange("livectl:due:demo", 0, -1, withscores=True)
-    scores = dict(due)
+    scores = cells.scores(client, "due", "demo")
     assert len(scores) == 7000
     assert {name: score - START for name, score in scores.items()} == pytest.approx(
         {name: (1000 + number // 500) / 10 for number, name in enumerate(names)}
     )
-    assert "repace" not in client.hgetall("livectl:platform:demo")
+    assert "repace" not in client.hgetall("livectl:{demo}:health")

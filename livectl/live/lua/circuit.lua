@@ -5,17 +5,16 @@ local PROBE = 60 -- seconds after which a probe without an answer is sent again
 local WINDOW, ENOUGH = 100, 20 -- the last answers that judge a parser: at most, and at least
 local BURST = 10 -- seconds of budget that are saved up at most
 
-local function refill(platform, terms, at)
-  local name = key('platform', platform)
-  local saved = call('HMGET', name, 'tokens', 'refilled')
+local function refill(terms, at)
+  local saved = call('HMGET', K.health, 'tokens', 'refilled')
   local most = math.max(1, terms.rate * BURST)
   local tokens = tonumber(saved[1] or most)
   local refilled = tonumber(saved[2] or at)
   return math.min(most, tokens + math.max(0, at - refilled) * terms.rate)
 end
 
-local function spend(platform, tokens, at)
-  call('HSET', key('platform', platform), 'tokens', tokens, 'refilled', at)
+local function spend(tokens, at)
+  call('HSET', K.health, 'tokens', tokens, 'refilled', at)
 end
 
 local function block(name, at)
@@ -46,11 +45,11 @@ local function judge(name, marks, at)
 end
 
 -- Takes the answers of a batch into account: [state, when, how many, whether live, when to try again] rows.
-local function answer(platform, terms, answers, extra)
-  local name, counts, marks, last = key('platform', platform), {}, {}, 0
+local function answer(terms, answers, extra)
+  local name, counts, marks, last = K.health, {}, {}, 0
   local wait, read_at, live_at, total = 0, 0, 0, 0
   for _, one in ipairs(answers) do
-    local state, at, count, live, retry_at = one[1], one[2], one[3], one[4], one[5]
+    local state, at, count, live, retry_at = one[1], one[2], one[3], one[4], given(one[5])
     counts[state] = (counts[state] or 0) + count
     total = total + count
     last = math.max(last, at)
@@ -80,5 +79,5 @@ local function answer(platform, terms, answers, extra)
   if wait > tonumber(call('HGET', name, 'wait_until') or 0) then call('HSET', name, 'wait_until', wait) end
   if #marks > 0 then judge(name, table.concat(marks), last) end
   for state, count in pairs(counts) do call('HINCRBY', name, 'count:' .. state, count) end
-  if extra ~= 0 then spend(platform, refill(platform, terms, last) - extra, last) end
+  if extra ~= 0 then spend(refill(terms, last) - extra, last) end
 end

@@ -1,17 +1,18 @@
--- Puts off asking after those of whom a platform tells by itself: as if each had been asked just now. ARGV are platform,
--- limits, now, who is due from when until when, since when nothing can have been missed, how many at most. Returns how
--- many were looked at, how many were put off, and when the last of them was due. Who is due already, who is live, and
--- who was not read since the platform tells of them (nor within the longest interval) is asked as ever.
-local platform, terms, at = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
-local since, most = tonumber(ARGV[6]), tonumber(ARGV[7])
-local now, changes = pace(terms, platform), {}
-local due = key('due', platform)
-local soon = call('ZRANGEBYSCORE', due, '(' .. ARGV[4], ARGV[5], 'LIMIT', 0, most)
-local last = #soon > 0 and call('ZSCORE', due, soon[#soon]) or ARGV[5]
+-- Puts off asking after those of a cell of whom its platform tells by itself: as if each had been asked just now. ARGV are
+-- limits, what is known of the other cells, the sums of all pulls, now, who is due from when until when, since when
+-- nothing can have been missed, how many at most. Returns how many were looked at, how many were put off, and when the
+-- last of them was due. Who is due already, who is live, and who was not read since the platform tells of them (nor within
+-- the longest interval) is asked as ever.
+local terms, at = cjson.decode(ARGV[1]), tonumber(ARGV[4])
+local since, most = tonumber(ARGV[7]), tonumber(ARGV[8])
+local now, changes = pace(terms, platform_counts(cjson.decode(ARGV[2])), ARGV[3]), {}
+local due = K.due
+local soon = call('ZRANGEBYSCORE', due, '(' .. ARGV[5], ARGV[6], 'LIMIT', 0, most)
+local last = #soon > 0 and call('ZSCORE', due, soon[#soon]) or ARGV[6]
 
 local function is_believed(id)
-  local from = call('ZSCORE', key('pushed', platform), id)
-  local raw = from and call('HGET', key('now', platform), id)
+  local from = call('ZSCORE', K.pushed, id)
+  local raw = from and call('HGET', K.now, id)
   local hot = raw and reading(raw) or {}
   if not hot.seen or hot.state == 'live' then return false end
   return hot.seen > math.max(tonumber(from), since, at - terms.slowest)

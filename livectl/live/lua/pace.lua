@@ -7,28 +7,28 @@ local LIVE_SHARE = 0.2 -- of the budget: above it, live streamers are checked le
 local IDLE_SHARE = 0.5 -- of the budget is left to the others, however many are live
 
 local LOWEST, STEP = 0.003, 0.13 -- the pull of the lowest digit, and the logarithm between two digits
-local PULL = {}
-for level = 1, #DIGITS do PULL[DIGITS:byte(level)] = LOWEST * math.exp(STEP * (level - 1)) end
+local PULL = setmetatable({}, {__index = function(known, byte)
+  known[byte] = LOWEST * math.exp(STEP * (DIGITS:find(string.char(byte), 1, true) - 1))
+  return known[byte]
+end})
 
 local function between(low, value, high)
   return math.max(low, math.min(value, high))
 end
 
--- Reads what holds for all streamers of a platform now: how many are live, and the budget that is left to the others.
-local function pace(terms, platform)
-  local all = math.max(1, call('HLEN', key('follows', platform)))
-  local live = call('ZCARD', key('live', platform))
+-- What holds for all streamers of a platform now, by its counts (followed, live, learned) and the sums of all pulls, as
+-- text: how often who is live is asked, and the budget that is left to the others.
+local function pace(terms, counts, totals)
+  local all, live = math.max(1, counts.followed), counts.live
   local capacity = terms.rate * terms.batch
   local of_live = between(LIVE_SOONEST, live / (capacity * LIVE_SHARE), LIVE_LATEST)
   local idle = math.max(1, all - live)
   local spare = math.max(capacity - live / of_live, capacity * IDLE_SHARE)
   if terms.listed then spare = FLOOR * math.min(spare, idle / terms.fastest) end -- the list shows most of them
   if terms.source ~= 'check' and (terms.shown_for or 0) > 0 then of_live = terms.shown_for end
-  local now = {terms = terms, all = all, idle = idle, spare = spare, live = of_live, uniform = idle / spare}
-  if terms.mode == 'learned' and now.uniform > terms.fastest then
-    now.pulls = key('pull', platform)
-    now.learned = call('HLEN', now.pulls)
-    now.totals = cjson.decode(call('GET', key('pulls', platform)) or '[]')
+  local now = {terms = terms, idle = idle, spare = spare, live = of_live, uniform = idle / spare}
+  if terms.mode == 'learned' and now.uniform > terms.fastest and counts.learned > 0 and totals ~= '' then
+    now.learned, now.totals = counts.learned, cjson.decode(totals)
   end
   return now
 end
@@ -54,29 +54,4 @@ local function due_by(now, pulls, at)
     if left >= share * whole then return at + share * whole end
     share, at = share - left / whole, at + left
   end
-end
-
-local function next_due(now, id, at)
-  return due_by(now, now.pulls and call('HGET', now.pulls, id), at)
-end
-
--- The same for many at once: those who are asked again within the hour are asked alike where their pull is the same.
-local function dues_of(now, ids, at)
-  local dues = {}
-  if not now.pulls then
-    local due = due_by(now, nil, at)
-    for number = 1, #ids do dues[number] = due end
-    return dues
-  end
-  local hour, same, hour_ends = math.floor(at / HOUR) % WEEK_HOURS + 1, {}, at - at % HOUR + HOUR
-  for number, pulls in ipairs(call('HMGET', now.pulls, unpack(ids))) do
-    local level = pulls and pulls:byte(hour) or 0
-    local due = same[level]
-    if not due then
-      due = due_by(now, pulls, at)
-      if due <= hour_ends or not pulls then same[level] = due end
-    end
-    dues[number] = due
-  end
-  return dues
 end

@@ -1,7 +1,7 @@
--- Saves the pulls of streamers in each hour of the week, and the sums that make shares of them: [id, pulls] rows, without
+-- Saves the pulls of streamers in each hour of the week, and the sums over the cell that make shares of them: [id, pulls] rows, without
 -- pulls for who has none any more.
-local function set_pulls(platform, rows)
-  local name, sums, ids = key('pull', platform), {}, {}
+local function set_pulls(rows)
+  local name, sums, ids = K.pull, {}, {}
   for at, row in ipairs(rows) do ids[at] = row[1] end
   local before, come, gone = call('HMGET', name, unpack(ids)), {}, {}
   for hour = 1, WEEK_HOURS do sums[hour] = 0 end
@@ -15,9 +15,9 @@ local function set_pulls(platform, rows)
     end
   end
   if #come + #gone == 0 then return end
-  local totals = cjson.decode(call('GET', key('pulls', platform)) or '[]')
+  local totals = cjson.decode(call('GET', K.pulls) or '[]')
   for hour = 1, WEEK_HOURS do totals[hour] = (totals[hour] or 0) + sums[hour] end
-  call('SET', key('pulls', platform), cjson.encode(totals))
+  call('SET', K.pulls, cjson.encode(totals))
   if #come > 0 then call('HSET', name, unpack(come)) end
   if #gone > 0 then call('HDEL', name, unpack(gone)) end
 end

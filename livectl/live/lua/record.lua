@@ -1,7 +1,8 @@
--- Records observations of a platform: ARGV are platform, limits, requests beyond those that were claimed, the plain ones
--- as [state, at, ids] rows, the others as rows, and for each plain row the pages of its ids as an array, or nothing.
+-- Records observations of streamers of one cell: ARGV are limits, what is known of the other cells of its platform as
+-- [followed, live, ending, learned, when somebody was last read as live], the sums of all pulls, the plain ones as
+-- [state, at, ids] rows, the others as rows, and for each plain row the pages of its ids as an array, or nothing.
 -- Plain is "offline" or "replay" without any problem; any other is [id, state, at, session, started, viewers, page,
--- problem, retry_at]. Returns the changes.
+-- problem, retry_at]. Returns the changes, since when all seem to have gone at once, and the counts of the cell.
 local MISSING, MISSING_FOR = 3, 3600 -- so often, over so many seconds, before "no such streamer" is believed
 local ASK_AGAIN = 30 -- seconds until a streamer whom the answer left out is checked again
 -- Seconds after a look before somebody is asked because a list shows them; and after one that found a recording.
@@ -10,9 +11,10 @@ local HINT_AGAIN = 900 -- seconds after which a list that may show recordings is
 local SURE = {live = true, offline = true, replay = true}
 local GONE = {not_found = true, banned = true}
 
-local platform, terms, extra = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
+local terms, others = cjson.decode(ARGV[1]), cjson.decode(ARGV[2])
 local plain, sightings = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
-local told, now = {}, pace(terms, platform)
+local platform, told = terms.platform, {changes = {}, others = others, live_read = others[5]}
+local now = pace(terms, platform_counts(others), ARGV[3])
 
 local function read(sighting)
   local seen = {
@@ -28,7 +30,7 @@ end
 local function next_look(seen)
   local due = seen.at + now.live
   if terms.source ~= 'hint' then return due end
-  local before = tonumber(call('ZSCORE', key('due', platform), seen.id) or due)
+  local before = tonumber(call('ZSCORE', K.due, seen.id) or due)
   if before <= seen.at then return before end
   local spread = tonumber(redis.sha1hex(seen.id):sub(1, 4), 16)
   return math.min(due, seen.at + HINT_AGAIN - (seen.at + spread) % HINT_AGAIN)
@@ -37,7 +39,7 @@ end
 local function sure(seen, hot)
   local due
   local settled = hot.state == seen.state and seen.state ~= 'live'
-  local before = not settled and call('HGET', key('page', platform), seen.id) or '{}'
+  local before = not settled and call('HGET', K.page, seen.id) or '{}'
   local page = (seen.state == 'live' or before == '{}') and seen.page ~= '' and seen.page or before
   if seen.state == 'live' and hot.state == 'live' then
     go_on(told, platform, seen, hot, page, before, terms.merge)
@@ -46,14 +48,14 @@ local function sure(seen, hot)
   elseif hot.state == 'live' then
     due = vanish(told, platform, seen, hot, before, terms.merge)
   elseif not settled then
-    if not hot.state then call('ZADD', key('others', platform), 0, seen.id) end
+    if not hot.state then call('ZADD', K.others, 0, seen.id) end
     hot.state, hot.since = seen.state, seen.at
   end
-  if seen.state == 'live' then note_viewers(platform, seen, hot) end
+  if seen.state == 'live' then note_viewers(seen, hot) end
   hot.seen, hot.viewers = seen.at, seen.state == 'live' and seen.viewers or nil
   hot.trouble, hot.troubled, hot.asked, hot.missing, hot.announced = nil, nil, nil, nil, nil
   hot.problem = seen.problem
-  if page ~= before and not settled then call('HSET', key('page', platform), seen.id, page) end
+  if page ~= before and not settled then call('HSET', K.page, seen.id, page) end
   if due then return due end
   return hot.state == 'live' and next_look(seen) or next_due(now, seen.id, seen.at)
 end
@@ -67,11 +69,11 @@ end
 
 -- Makes somebody due whom a list shows, unless they are being asked or were a moment ago.
 local function look(seen, hot)
-  local due = call('ZSCORE', key('due', platform), seen.id)
+  local due = call('ZSCORE', K.due, seen.id)
   local again = hot.state == 'replay' and LISTED_REPLAY or LISTED_AGAIN
   if not due or seen.at - math.max(hot.seen or 0, hot.asked or 0) < again then return end
-  call('SADD', key('shown', platform), seen.id)
-  if tonumber(due) > seen.at then call('ZADD', key('due', platform), seen.at, seen.id) end
+  call('SADD', K.shown, seen.id)
+  if tonumber(due) > seen.at then call('ZADD', K.due, seen.at, seen.id) end
 end
 
 local function unsure(seen, hot)
@@ -103,7 +105,7 @@ local function record(seen, raw)
   local hot = raw and reading(raw) or {first = seen.at}
   if seen.at <= math.max(hot.seen or 0, hot.asked or 0) then return end
   -- A check has seen nobody, or is on its way: it knows better than a hint.
-  if terms.source == 'hint' and (hot.ending or call('ZSCORE', key('claimed', platform), seen.id)) then return end
+  if terms.source == 'hint' and (hot.ending or call('ZSCORE', K.claimed, seen.id)) then return end
   if doubtful(seen, hot) then return look(seen, hot) end
   local due = SURE[seen.state] and sure(seen, hot) or unsure(seen, hot)
   note(seen.id, packed(hot), due)
@@ -114,8 +116,8 @@ local function record_rows(rows)
   local ids = {}
   for at, row in ipairs(rows) do ids[at] = row[1] end
   if #ids == 0 then return end
-  local followed = call('HMGET', key('follows', platform), unpack(ids))
-  local states = call('HMGET', key('now', platform), unpack(ids))
+  local followed = call('HMGET', K.follows, unpack(ids))
+  local states = call('HMGET', K.now, unpack(ids))
   for at, row in ipairs(rows) do
     if followed[at] and not done[row[1]] then
       done[row[1]] = true
@@ -128,7 +130,7 @@ end
 local function record_plain(group, pages_text)
   local state, at, ids = group[1], group[2], group[3]
   local head = QUIET[state] .. string.format(SEEN_FORMAT, at)
-  local states, next_dues, rest, pages = call('HMGET', key('now', platform), unpack(ids)), dues_of(now, ids, at), {}, nil
+  local states, next_dues, rest, pages = call('HMGET', K.now, unpack(ids)), dues_of(now, ids, at), {}, nil
   for number, id in ipairs(ids) do
     local raw = states[number]
     if raw and raw:byte() == head:byte() then
@@ -144,30 +146,27 @@ end
 
 -- Who was claimed is followed; of the others only those who are.
 local function drop_unfollowed()
-  if #names == 0 or call('ZREM', key('claimed', platform), unpack(names)) == #names then return end
+  if #names == 0 or call('ZREM', K.claimed, unpack(names)) == #names then return end
   local all_names, all_values, all_dues = names, values, dues
   names, values, dues = {}, {}, {}
-  for at, follow in ipairs(call('HMGET', key('follows', platform), unpack(all_names))) do
+  for at, follow in ipairs(call('HMGET', K.follows, unpack(all_names))) do
     if follow then note(all_names[at], all_values[2 * at], all_dues[2 * at - 1]) end
   end
 end
 
-local answers, others = {}, {}
-for at, group in ipairs(plain) do answers[at] = {group[1], group[2], #group[3]} end
-for _, row in ipairs(sightings) do
-  local live = row[2] == 'live' or row[2] == 'restricted' and given(row[4])
-  answers[#answers + 1] = {row[2], row[3], 1, live, given(row[9])}
-end
-answer(platform, terms, answers, extra)
+local rest = {}
 for at, group in ipairs(plain) do
   local pages_text = given(ARGV[5 + at])
-  for _, row in ipairs(record_plain(group, pages_text)) do others[#others + 1] = row end
+  for _, row in ipairs(record_plain(group, pages_text)) do rest[#rest + 1] = row end
 end
-record_rows(others)
+record_rows(rest)
 record_rows(sightings)
 drop_unfollowed()
 if #names > 0 then
-  call('HSET', key('now', platform), unpack(values))
-  call('ZADD', key('due', platform), unpack(dues))
+  call('HSET', K.now, unpack(values))
+  call('ZADD', K.due, unpack(dues))
 end
-return told
+return {
+  told.changes, told.all_gone and string.format('%.17g', told.all_gone) or '', call('HLEN', K.follows),
+  call('ZCARD', K.live), call('ZCARD', K.ending), call('HLEN', K.pull),
+}

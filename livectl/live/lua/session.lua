@@ -1,7 +1,8 @@
--- Begins, continues and ends the sessions of a streamer. `hot` is what is known; `seen` is the new observation.
+-- Begins, continues and ends the sessions of a streamer. `hot` is what is known; `seen` is the new observation; `told` has
+-- the changes, and what is known of the platform's other cells.
 local FRESH = 900 -- seconds: a streamer first seen later into a session causes no alert
 local LOOK_AGAIN, TOO_SOON = 120, 60 -- seconds from the first "offline" to the check that confirms it
-local KEYS = 4 -- session keys remembered, so that a session that comes back is known again
+local REMEMBERED_KEYS = 4 -- session keys remembered, so that a session that comes back is known again
 local CROWD, EVERYBODY = 5, 0.8 -- of so many live streamers at least, this share gone at once means a broken parser
 local LOG_LONGEST, LOG_ENTRY = 500, 6 -- sessions, and characters of each: four for start, two for length, in minutes
 local LOG_EPOCH = 1577836800 -- 2020-01-01: four characters are enough until 2051
@@ -26,7 +27,7 @@ local function tell(told, kind, platform, seen, hot, page, more)
   }
   for name, value in pairs(more or {}) do change[name] = value end
   local text = cjson.encode(change)
-  told[#told + 1] = {call('XADD', 'livectl:{-}:outbox', '*', 'change', text, 'page', page), text, page}
+  told.changes[#told.changes + 1] = {call('XADD', K.outbox, '*', 'change', text, 'page', page), text, page}
 end
 
 local function knows(hot, session)
@@ -40,7 +41,7 @@ local function remember(hot, session)
   if not session or knows(hot, session) then return end
   hot.keys = hot.keys or {}
   table.insert(hot.keys, session)
-  if #hot.keys > KEYS then table.remove(hot.keys, 1) end
+  if #hot.keys > REMEMBERED_KEYS then table.remove(hot.keys, 1) end
 end
 
 local function minutes(at)
@@ -49,9 +50,9 @@ end
 
 -- Notes how many watch, at most sixty times a session: when they are sixty, every second one goes, and steps double.
 -- The text is the minute of the first (four digits), the minutes from one to the next (two), and each count.
-local function note_viewers(platform, seen, hot)
+local function note_viewers(seen, hot)
   if not seen.viewers or seen.at < (hot.count_at or 0) then return end
-  local name, now = key('viewers', platform), math.floor((seen.at - LOG_EPOCH) / 60)
+  local name, now = K.viewers, math.floor((seen.at - LOG_EPOCH) / 60)
   local text = call('HGET', name, seen.id) or minutes(seen.at) .. digits(FIRST_STEP, 2)
   local first, step, counts = number_of(text:sub(1, 4)), number_of(text:sub(5, 6)), text:sub(7)
   while math.floor((now - first) / step) >= COUNTS do
@@ -65,8 +66,8 @@ local function note_viewers(platform, seen, hot)
   call('HSET', name, seen.id, text:sub(1, 4) .. digits(step, 2) .. counts)
 end
 
-local function enter_log(platform, id, hot, page)
-  local name, recent = key('log', platform), key('recent', platform)
+local function enter_log(id, hot, page)
+  local name, recent = K.log, K.recent
   local log = (call('HGET', name, id) or '') .. minutes(hot.started) .. digits((hot.ended - hot.started) / 60, 2)
   local oldest = minutes(hot.ended - LOG_DAYS * 86400)
   log = log:sub(-LOG_LONGEST * LOG_ENTRY)
@@ -82,8 +83,8 @@ local function enter_log(platform, id, hot, page)
   call('HSET', recent, id, cjson.encode(sessions))
 end
 
-local function leave_log(platform, id)
-  local name, recent = key('log', platform), key('recent', platform)
+local function leave_log(id)
+  local name, recent = K.log, K.recent
   local log = call('HGET', name, id)
   if log and #log > LOG_ENTRY then
     call('HSET', name, id, log:sub(1, -LOG_ENTRY - 1))
@@ -103,30 +104,30 @@ local function begin(told, platform, seen, hot, page, quiet)
   hot.state, hot.session, hot.ended = 'live', seen.session or string.format('at:%d', seen.at), nil
   hot.started = seen.started or seen.at
   hot.since, hot.count_at, hot.resumed = hot.started, nil, nil
-  call('HDEL', key('viewers', platform), seen.id)
+  call('HDEL', K.viewers, seen.id)
   remember(hot, hot.session)
-  call('ZADD', key('live', platform), hot.started, seen.id)
-  call('ZREM', key('others', platform), seen.id)
-  call('SADD', key('unlearned', platform), seen.id)
+  call('ZADD', K.live, hot.started, seen.id)
+  call('ZREM', K.others, seen.id)
+  call('SADD', K.unlearned, seen.id)
   local earlier = hot.first and hot.started < hot.first -- than anybody looked
   tell(told, 'began', platform, seen, hot, page, {quiet = quiet or nil, earlier = earlier or nil})
 end
 
-local function resume(platform, seen, hot)
+local function resume(seen, hot)
   hot.state, hot.ended, hot.since, hot.resumed = 'live', nil, hot.started, seen.at
   remember(hot, seen.session)
-  leave_log(platform, seen.id)
-  call('ZADD', key('live', platform), hot.started, seen.id)
-  call('ZREM', key('others', platform), seen.id)
+  leave_log(seen.id)
+  call('ZADD', K.live, hot.started, seen.id)
+  call('ZREM', K.others, seen.id)
 end
 
 local function finish(told, platform, seen, hot, page, at, state)
   hot.ended, hot.ending, hot.lived, hot.viewers, hot.count_at = at, nil, nil, nil, nil
   hot.state, hot.since = state, at
-  call('ZREM', key('live', platform), seen.id)
-  call('ZREM', key('ending', platform), seen.id)
-  call('ZADD', key('others', platform), place(hot), seen.id)
-  enter_log(platform, seen.id, hot, page)
+  call('ZREM', K.live, seen.id)
+  call('ZREM', K.ending, seen.id)
+  call('ZADD', K.others, place(hot), seen.id)
+  enter_log(seen.id, hot, page)
   tell(told, 'ended', platform, seen, hot, page, {ended_at = at})
 end
 
@@ -134,7 +135,7 @@ end
 local function appear(told, platform, seen, hot, page, merge)
   local start = seen.started or seen.at
   local known = seen.session and knows(hot, seen.session)
-  if hot.ended and (known or start - hot.ended <= merge) then return resume(platform, seen, hot) end
+  if hot.ended and (known or start - hot.ended <= merge) then return resume(seen, hot) end
   local first = not hot.state
   begin(told, platform, seen, hot, page, first and (not seen.started or seen.at - seen.started > FRESH))
 end
@@ -150,7 +151,7 @@ local function go_on(told, platform, seen, hot, page, before, merge)
   local last = left(hot, merge)
   if hot.ending then
     hot.ending, hot.lived, hot.resumed = nil, nil, seen.at
-    call('ZREM', key('ending', platform), seen.id)
+    call('ZREM', K.ending, seen.id)
   end
   if seen.session and not knows(hot, seen.session) then
     if (seen.started or seen.at) - last > merge then
@@ -171,23 +172,23 @@ local function go_on(told, platform, seen, hot, page, before, merge)
 end
 
 -- A live streamer was offline twice. That is believed, unless nearly all left at once and none was read as live since.
-local function believed(platform, hot)
-  local live = call('ZCARD', key('live', platform))
+local function believed(told, hot)
+  local live = told.others[2] + call('ZCARD', K.live)
   if live < CROWD then return true end
-  if call('ZCARD', key('ending', platform)) < EVERYBODY * live then return true end
-  return tonumber(call('HGET', key('platform', platform), 'live_read') or 0) > hot.ending
+  if told.others[3] + call('ZCARD', K.ending) < EVERYBODY * live then return true end
+  return told.live_read > hot.ending
 end
 
 -- A live streamer is offline, or shows a replay. Returns when to check again if it is too early to end the session.
 local function vanish(told, platform, seen, hot, page, merge)
   if not hot.ending then
     hot.ending, hot.lived = seen.at, hot.seen
-    call('ZADD', key('ending', platform), seen.at, seen.id)
+    call('ZADD', K.ending, seen.at, seen.id)
     return seen.at + LOOK_AGAIN
   end
   if seen.at - hot.ending < TOO_SOON then return hot.ending + LOOK_AGAIN end
-  if not believed(platform, hot) then
-    call('HSETNX', key('platform', platform), 'all_gone', seen.at)
+  if not believed(told, hot) then
+    told.all_gone = told.all_gone or seen.at
     return seen.at + LOOK_AGAIN
   end
   finish(told, platform, seen, hot, page, left(hot, merge), seen.state)

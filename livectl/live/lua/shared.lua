@@ -1,15 +1,4 @@
--- Shared by every script: names of keys, values that may be missing. Times are seconds since the epoch.
-local call = redis.call
-
-local function key(kind, platform)
-  return 'livectl:' .. kind .. ':' .. platform
-end
-
-local function given(value)
-  if value == cjson.null or value == '' then return nil end
-  return value
-end
-
+-- Shared by the scripts of cells: how what is known is packed. Times are seconds since the epoch.
 -- What was last read of a streamer is JSON. Nearly all are offline and have no trouble: of them a letter for the state and
 -- when they were seen stand before the rest, so that seeing them again rewrites those alone.
 local QUIET = {offline = 'o', replay = 'r'}
@@ -37,12 +26,6 @@ end
 local function place(hot)
   if hot.ended then return -hot.ended end
   return hot.state and 0 or 1
-end
-
-local function fields(name)
-  local flat, named = call('HGETALL', name), {}
-  for at = 1, #flat, 2 do named[flat[at]] = flat[at + 1] end
-  return named
 end
 
 -- Sixty-four digits in the order of their bytes, so that numbers of the same width compare as text.

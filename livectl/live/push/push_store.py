@@ -14,11 +14,12 @@ asked again as before.
 from __future__ import annotations
 
 import secrets
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live import cells, store_follows, store_records
+from livectl.live import cells, standing, store_follows, store_records
 from livectl.live.lua_scripts import lua_script
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class PushStore:
 
     def __init__(self, client: Redis) -> None:
         self._client: Any = client
+        self._cells = cells.Cells(client)
 
     def hold(self, name: str, token: str, seconds: float) -> bool:
         """Takes or renews a lease. False while another process has it."""
@@ -75,54 +77,64 @@ class PushStore:
 
     def followed(self, platform: str) -> Iterator[tuple[str, float, str]]:
         """The id of each followed streamer, with the weight that the follow list gives, and the packed poll weights."""
-        for rows in store_follows.scan_hash(self._client, f"livectl:follows:{platform}"):
-            weights = self._client.hmget(f"livectl:pull:{platform}", list(rows))
-            for (streamer_id, text), packed in zip(rows.items(), weights, strict=True):
-                yield str(streamer_id), msgspec.json.decode(text, type=store_records.StoredFollow).weight, packed or ""
+        for cell in self._cells.of(platform):
+            for rows in store_follows.scan_hash(self._client, f"{cell.place}follows"):
+                weights = self._client.hmget(f"{cell.place}pull", list(rows))
+                for (streamer_id, text), packed in zip(rows.items(), weights, strict=True):
+                    weight = msgspec.json.decode(text, type=store_records.StoredFollow).weight
+                    yield str(streamer_id), weight, packed or ""
 
     def count_followed(self, platform: str) -> int:
-        return int(self._client.hlen(f"livectl:follows:{platform}"))
+        pipe = self._client.pipeline(transaction=False)
+        for cell in self._cells.of(platform):
+            pipe.hlen(f"{cell.place}follows")
+        return sum(map(int, pipe.execute()))
 
     def covered(self, platform: str) -> set[str]:
-        return set(self._client.zrange(f"livectl:pushed:{platform}", 0, -1))
+        pipe = self._client.pipeline(transaction=False)
+        for cell in self._cells.of(platform):
+            pipe.zrange(f"{cell.place}pushed", 0, -1)
+        return set(chain.from_iterable(pipe.execute()))
 
     def set_covered(self, platform: str, ids: Iterable[str], now: float) -> None:
         """The platform tells of exactly these: of those who are new since now, of the others since before."""
         wanted, before = set(ids), self.covered(platform)
-        name = f"livectl:pushed:{platform}"
-        for part in store_follows.chunks(sorted(before - wanted)):
-            self._client.zrem(name, *part)
-        for part in store_follows.chunks(sorted(wanted - before)):
-            self._client.zadd(name, dict.fromkeys(part, now), nx=True)
+        self.uncover(platform, sorted(before - wanted))
+        self._set_pushed(platform, sorted(wanted - before), now, nx=True)
 
     def uncover(self, platform: str, ids: Sequence[str]) -> None:
         """The platform tells of these no more."""
-        if ids:
-            self._client.zrem(f"livectl:pushed:{platform}", *ids)
+        for cell, some in self._cells.split(platform, ids).items():
+            for part in store_follows.chunks(some):
+                self._client.zrem(f"{cell.place}pushed", *part)
 
     def put_off(self, limits: PollingLimits, now: float, ahead: float, since: float) -> int:
         """Lets nobody fall due within the next seconds of whom the platform tells, and was read since it does so.
 
         `since` then nothing that it told can have been missed. Returns how many were put off.
         """
-        cover, put_off, start = lua_script(self._client, "cover"), 0, repr(now)
-        while True:
-            terms = limits.platform, store_records.encode_json(limits)
-            looked_at, moved, last = cover(*terms, now, start, now + ahead, since, COVER_BATCH)
-            put_off += int(moved)
-            if int(looked_at) < COVER_BATCH:
-                return put_off
-            start = str(last)
+        known = standing.read_standing(self._client, limits.platform)
+        cover, put_off, terms = lua_script(self._client, "cover"), 0, store_records.encode_json(limits)
+        for cell in self._cells.of(limits.platform):
+            told, start, looked_at = (terms, known.others(cell), known.totals), repr(now), COVER_BATCH
+            while looked_at == COVER_BATCH:
+                looked_at, moved, start = cover(cell.place, *told, now, start, now + ahead, since, COVER_BATCH)
+                put_off += int(moved)
+        return put_off
 
     def make_due(self, platform: str, ids: Sequence[str], now: float) -> None:
         """Those among these who wait for their turn are asked at once."""
-        if ids:
-            self._client.zadd(f"livectl:due:{platform}", dict.fromkeys(ids, now), xx=True, lt=True)
+        for cell, some in self._cells.split(platform, ids).items():
+            self._client.zadd(f"{cell.place}due", dict.fromkeys(some, now), xx=True, lt=True)
 
     def doubt(self, platform: str, ids: Sequence[str], until: float) -> None:
         """Those among these of whom the platform tells are asked as ever until they are read after this instant."""
-        if ids:
-            self._client.zadd(f"livectl:pushed:{platform}", dict.fromkeys(ids, until), xx=True)
+        self._set_pushed(platform, ids, until, xx=True)
+
+    def _set_pushed(self, platform: str, ids: Sequence[str], since: float, **only: bool) -> None:
+        for cell, some in self._cells.split(platform, ids).items():
+            for part in store_follows.chunks(some):
+                self._client.zadd(f"{cell.place}pushed", dict.fromkeys(part, since), **only)
 
     # How it fares
 
