@@ -165,7 +165,7 @@ class CommandContext:
             address = self.own_store
             with redis_client.explained(address):
                 store = Store(redis_client.open_store(address))
-                store.prepare()
+                store.prepare(self.settings.polling.shards)
         except LivectlError as error:
             if not silent:
                 self.say(f"nothing is recorded: {error.message}")

@@ -96,6 +96,7 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
     fastest: Duration = 15.0  # nobody is asked after more often
     slowest: Duration = 15 * MINUTE_S  # nobody is asked after less often
     merge: Duration = 10 * MINUTE_S  # a stream that is back within it is still the same one
+    shards: int | None = None  # in how many pieces the store keeps a platform: as it does already, else in 16
 
     def __post_init__(self) -> None:
         if not 0 < self.fastest <= self.slowest:

@@ -189,7 +189,7 @@ def _store() -> Store:
     from livectl.live.store import Store
 
     store = Store(_redis())
-    store.prepare()
+    store.prepare(settings_watch().started.polling.shards)
     return store
 
 

@@ -104,7 +104,7 @@ class Watcher:
         self._scheduler = scheduler
         self._client = redis_client.open_store(scheduler.store_in_use)
         self._store = Store(self._client)
-        self._store.prepare()
+        self._store.prepare(scheduler.current_settings.polling.shards)
         encode = partial(_encode, command=name_command(sys.argv, scheduler.current_settings))
         self._watch = RunWatch(self._client, self._find_deployment(), ReportStream(OUTBOX_KEY, encode))
         self._dispatcher: tuple[Settings, AlertDispatcher] | None = None

@@ -73,21 +73,22 @@ def check(context: CommandContext) -> int:
 
 
 @command.command()
+@click.option("--shards", type=click.IntRange(1, 1024), help="In how many pieces the store keeps each platform.")
 @pass_command_context
-def migrate(context: CommandContext) -> None:
-    """Bring an older store over to this version, go on where that ended, and mend what `check` names. Workers do the
-    first by themselves when they start.
+def migrate(context: CommandContext, /, shards: int | None) -> None:
+    """Bring an older store over to this version, go on where that ended, and mend what `check` names. Of a small store
+    workers do the first by themselves when they start. With --shards, spread each platform over so many pieces; all
+    else is refused meanwhile.
 
     \b
     Examples:
       livectl store migrate
-      livectl store migrate --json
+      livectl store migrate --shards 64
     """
-    from livectl.live import store_upkeep
-    from livectl.live.store import Store
+    from livectl.live import store_moving, store_upkeep
 
     with _opened(context) as client, context.working("looking at everybody"):
-        Store(client).prepare()
+        store_moving.migrate(client, shards)
         findings = store_upkeep.check(client, time.time(), mend=True)
     context.note_change("migrate", "store")
     _show_findings(context, findings, "It is mended.")
@@ -136,7 +137,7 @@ def import_store(context: CommandContext, /, file: str) -> None:
     with _open_copy(Path(context.cwd, file), file) as lines, _opened(context) as client:
         with context.working("reading the copy"):
             store_copies.read_copy(lines, file)
-        Store(client).prepare()
+        Store(client).prepare(context.settings.polling.shards)
         with context.working("filling the store"):
             count = store_copies.import_lines(client, lines, file, time.time())
     context.note_change("import", "store")
@@ -179,7 +180,7 @@ def _facts(info: StoreInfo, masked: str) -> list[tuple[str, str]]:
     by_platform = ", ".join(f"{count} on {name}" for name, count in info.platforms.items() if count)
     return [
         ("server", f"{info.server} at {masked}, {info.memory / MEBIBYTE:.0f} MB, {info.policy or 'policy unknown'}"),
-        ("keys", f"version {info.version}" if info.version else "none yet"),
+        ("keys", f"version {info.version}, {info.shards} shards a platform" if info.version else "none yet"),
         ("followed", f"{info.followed}{f': {by_platform}' if by_platform else ''}"),
         ("live", str(info.live)),
         ("known", f"{info.known}, followed or not"),

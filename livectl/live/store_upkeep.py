@@ -131,7 +131,7 @@ def check(client: Any, now: float, *, mend: bool = False) -> list[StoreFinding]:
     return [
         *_check_list(client),
         *_check_places(client, in_use, now, mend=mend),
-        *_check_strangers(client, in_use, mend=mend),
+        *_check_strangers(client, cells, mend=mend),
     ]
 
 
@@ -156,11 +156,11 @@ def _check_places(
             yield StoreFinding(f"followed on {platform} and out of place", len(wrong), tuple(sorted(wrong)[:MAX_NAMED]))
 
 
-def _check_strangers(client: Any, in_use: Mapping[str, Sequence[Cell]], *, mend: bool) -> Iterator[StoreFinding]:
+def _check_strangers(client: Any, cells: Cells, *, mend: bool) -> Iterator[StoreFinding]:
     """Those who have a place and are not followed."""
-    for platform, cells in in_use.items():
+    for platform in cells.in_use():
         found: dict[str, None] = {}
-        for cell, kind in product(cells, ("due", "claimed", "live", "ending", "others")):
+        for cell, kind in product(cells.possible(platform), ("due", "claimed", "live", "ending", "others")):
             key, cursor = f"{cell.place}{kind}", 0
             while True:
                 cursor, pairs = client.zscan(key, cursor, count=PIECE)

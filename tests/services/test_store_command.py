@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import redis
 
 from livectl.errors import ServerError
-from livectl.live import old_keys, store_copies, store_follows, store_upkeep
+from livectl.live import old_keys, store_copies, store_follows, store_moving, store_upkeep
+from livectl.live.cells import KEYS_VERSION
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
 from tests.services.test_live_commands import run
+from tests.support import cells
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import redis
 
 START = 1_800_000_000.0
 LIMITS = PollingLimits(platform="demo", batch=50, rate=10.0)
@@ -28,6 +29,7 @@ OLD_ROW = '{"state":"offline","seen":1800000001,"since":1800000001,"first":18000
 def store(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Six streamers: one live, one who was, one in trouble, the others offline; a line that leads to nobody."""
     monkeypatch.setattr(store_upkeep, "PIECE", 2)
+    monkeypatch.setattr(store_moving, "PIECE", 2)
     monkeypatch.setattr(store_copies, "PIECE", 2)
     monkeypatch.setattr(store_follows, "PIECE", 2)
     made = Store(client)
@@ -135,28 +137,129 @@ def test_of_a_bad_copy_nothing_is_written(client: redis.Redis, tmp_path: Path, s
     assert client.keys("livectl:*") == []
 
 
-def test_an_older_store_is_brought_over_piece_by_piece(store: Store, client: redis.Redis) -> None:
-    """As 0.1 left it: nothing packed, no order of those who are not live. A process that ends goes on."""
+def make_old(client: redis.Redis, version: int) -> None:
+    """Puts what the cells have where a store without cells had it."""
+    for kind in (*store_moving.HASHES, "pull"):
+        if rows := cells.fields(client, kind, "demo"):
+            client.hset(f"livectl:{kind}:demo", mapping=dict[Any, Any](rows))
+    for kind in store_moving.SCORED:
+        if scores := cells.scores(client, kind, "demo"):
+            client.zadd(f"livectl:{kind}:demo", dict[Any, Any](scores))
+    client.sadd("livectl:platforms", "demo")
+    for kind in ("outbox", "unresolved"):
+        client.rename(f"livectl:{{-}}:{kind}", f"livectl:{kind}")
+    client.rename("livectl:{demo}:health", "livectl:platform:demo")
+    client.delete(*client.keys("livectl:{demo*"), *client.keys("livectl:{-}:*"))
+    client.set("livectl:version", version)
+
+
+class Ended(Exception):  # noqa: N818
+    """The process ends here."""
+
+
+def end_after(patch: pytest.MonkeyPatch, calls: int) -> None:
+    """Lets the process end while it moves what is known."""
+    real, left = store_moving._split, [calls]
+
+    def split(*args: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Ended
+        return real(*args)
+
+    patch.setattr(store_moving, "_split", split)
+
+
+@pytest.mark.parametrize("ends", [0, 1, 4, 8, 11])
+def test_an_older_store_is_brought_over_piece_by_piece(store: Store, client: redis.Redis, ends: int) -> None:
+    """Whoever reads is refused until it is done; a process that ends in between costs nothing."""
+    before = known(store)
+    make_old(client, 3)
+    with pytest.raises(ServerError, match="by an older livectl: its keys are version 3"):
+        Store(client).newest(9)
+    with pytest.MonkeyPatch.context() as patch:
+        end_after(patch, ends)
+        with pytest.raises(Ended):
+            Store(client).prepare()
+    with pytest.raises(ServerError, match="half brought over"):
+        Store(client).newest(9)
+    with pytest.raises(ServerError, match="half brought over"):
+        store_upkeep.require_whole(client)
+    Store(client).prepare()
+    assert known(store) == before
+    assert store_upkeep.check(client, START + 1000) == []
+    assert (client.get("livectl:version"), client.get("livectl:{-}:version")) == (str(KEYS_VERSION),) * 2
+    left = {key.split(":")[1] for key in cast("list[str]", client.keys("livectl:*")) if not key.startswith("livectl:{")}
+    assert left == {"version", "applying"}
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):  # an older livectl that runs still does nothing
+        client.lindex("livectl:applying", 0)
+
+
+def test_the_first_version_is_brought_over_with_an_order_of_those_who_are_not_live(
+    store: Store, client: redis.Redis
+) -> None:
+    """As 0.1 left it: nothing packed, no order of those who are not live."""
     before = store.newest(9)
+    make_old(client, 1)
     for key in ("livectl:others:demo", "livectl:listed:demo"):
         client.delete(key)
     client.hset("livectl:now:demo", "d", OLD_ROW)
-    client.set("livectl:version", 1)
-    assert store.newest(9) is None
-    client.hset("livectl:migrating", "demo", "0")
-    with pytest.raises(ServerError, match="half brought over"):
-        store_upkeep.require_whole(client)
-    store.prepare()
+    Store(client).prepare()
     newest = store.newest(9)
     assert before
     assert newest
     assert (newest.total, newest.live) == (before.total, before.live)
     assert [record.id for record in newest.streamers] == ["a", "b", "d", "c", "e", "f", "nobody"]
-    assert (client.get("livectl:version"), client.exists("livectl:migrating")) == (str(store_upkeep.KEYS_VERSION), 0)
     store.record(LIMITS, [Observation(platform="demo", id="d", state=State.OFFLINE, at=START + 900)])
     (record,) = store.find_streamers("demo", ["d"])
     assert (record.state, record.seen, record.ended_at) == (State.OFFLINE, START + 900, START)
-    assert str(client.hget("livectl:now:demo", "d")).startswith("o")
+    assert cells.fields(client, "now", "demo")["d"].startswith("o")
+
+
+def test_a_big_older_store_waits_for_its_command(
+    store: Store, client: redis.Redis, tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = known(store)
+    make_old(client, 2)
+    monkeypatch.setattr(store_moving, "SMALL", 5)
+    code, _, err = run(tmp_path, store_url, "live")
+    assert code == 4
+    assert "livectl store migrate" in err
+    with pytest.raises(ServerError, match="by an older livectl"):
+        Store(client).prepare()
+    assert run(tmp_path, store_url, "store", "migrate")[0] == 0
+    assert known(store) == before
+
+
+@pytest.mark.parametrize("ends", [0, 3, 20])
+@pytest.mark.parametrize("shards", [1, 5, 40])
+def test_the_number_of_shards_changes_piece_by_piece(store: Store, client: redis.Redis, shards: int, ends: int) -> None:
+    store.save_poll_weights("demo", dict.fromkeys("abcdef", "5" * 168))
+    before, totals = known(store), client.hget("livectl:{demo}:standing", "totals")
+    with pytest.MonkeyPatch.context() as patch:
+        end_after(patch, ends)
+        with pytest.raises(Ended):
+            store_moving.migrate(client, shards, wait=lambda _: None)
+    with pytest.raises(ServerError, match=f"half brought over to {shards} shards"):
+        Store(client).prepare()
+    with pytest.raises(ServerError, match=f"half brought over to {shards} shards"):
+        store_moving.migrate(client, 7, wait=lambda _: None)
+    store_moving.migrate(client, wait=lambda _: None)
+    again = Store(client)
+    again.prepare(shards)
+    assert known(again) == before
+    assert client.hget("livectl:{demo}:standing", "totals") == totals
+    assert store_upkeep.check(client, START + 1000) == []
+    assert len(again.cells.of("demo")) <= min(shards, 7)
+    assert sorted(again.claim([LIMITS], START + 10_000, 60)[0][1]) == list("abcdef")
+    with pytest.raises(ServerError, match=f"in {shards} shards, and polling.shards is 16"):
+        again.prepare(16)
+
+
+def test_a_number_of_shards_that_does_not_fit_is_refused(client: redis.Redis) -> None:
+    for shards in (0, 1025):
+        with pytest.raises(ServerError, match="1 to 1024"):
+            Store(client).prepare(shards)
 
 
 OLD_KEYS = {
@@ -165,7 +268,8 @@ OLD_KEYS = {
     "pace:a b": "{target:a b}:pace", "notes:a b": "{target:a b}:notes", "push": "{target:web-push}:subscriptions",
     "push:told:k": "{target:web-push}:took:k", "push:twitch": "{twitch}:push",
     "push-leases:youtube": "{youtube}:push-leases", "push-seen:kick:a:b": "{kick}:push-seen:a:b",
-    "listing:soop": "{soop}:listing", "job:1": "job:1",
+    "listing:soop": "{soop}:listing", "job:1": "job:1", "unresolved": "{-}:unresolved", "generation": "{-}:generation",
+    "kept:kick:a:b": "{kick}:kept:a:b", "platform:soop": "{soop}:health",
 }  # fmt: skip
 
 
@@ -184,10 +288,10 @@ def test_what_does_not_fit_is_named_and_mended(
     store: Store, client: redis.Redis, tmp_path: Path, store_url: str
 ) -> None:
     assert run(tmp_path, store_url, "store", "check")[:2] == (0, "All of it fits together.\n")
-    client.zrem("livectl:due:demo", "a", "f")
-    client.zrem("livectl:claimed:demo", "a", "f")
-    client.zrem("livectl:live:demo", "a")
-    client.zadd("livectl:due:demo", {"stranger": 1.0})
+    cells.remove(client, "due", "demo", "af")
+    cells.remove(client, "claimed", "demo", "af")
+    cells.remove(client, "live", "demo", "a")
+    cells.set_due(client, "demo", {"stranger": 1.0})
     code, out, _ = run(tmp_path, store_url, "store", "check", "--json")
     assert code == 1
     assert {row["what"]: row["names"] for row in json.loads(out)} == {
@@ -204,7 +308,7 @@ def test_info_counts_what_is_there(store: Store, tmp_path: Path, store_url: str)
     facts = json.loads(out)
     assert code == 0
     assert {name: facts[name] for name in ("followed", "live", "known", "unresolved", "version")} == {
-        "followed": 6, "live": 1, "known": 5, "unresolved": 1, "version": store_upkeep.KEYS_VERSION,
+        "followed": 6, "live": 1, "known": 5, "unresolved": 1, "version": KEYS_VERSION,
     }  # fmt: skip
     assert "6: 6 on demo" in run(tmp_path, store_url, "store")[1]
 

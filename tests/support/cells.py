@@ -18,8 +18,8 @@ def key(client: redis.Redis, kind: str, platform: str, streamer_id: str) -> str:
 
 
 def keys(client: redis.Redis, kind: str, platform: str) -> Iterator[str]:
-    """This key of each cell that is in use."""
-    return (f"{cell.place}{kind}" for cell in Cells(client).of(platform))
+    """This key of each cell that there may be."""
+    return (f"{cell.place}{kind}" for cell in Cells(client).possible(platform))
 
 
 def due(client: redis.Redis, platform: str, streamer_id: str) -> float:
@@ -44,10 +44,10 @@ def scores(client: redis.Redis, kind: str, platform: str) -> dict[str, float]:
 
 def fields(client: redis.Redis, kind: str, platform: str) -> dict[str, str]:
     """What the cells have in their hashes of this kind."""
-    found: dict[str, Any] = {}
+    found: Any = {}
     for each in keys(client, kind, platform):
         found |= client.hgetall(each)
-    return found
+    return dict(found)
 
 
 def remove(client: redis.Redis, kind: str, platform: str, ids: Sequence[str]) -> None:
