@@ -19,7 +19,7 @@ from zlib import crc32
 import msgspec
 
 from livectl.errors import ServerError
-from livectl.live import standing, store_records
+from livectl.live import replicas, standing, store_records
 from livectl.live.cells import BUCKETS, COMMON, SHARDS_KEY, Cell, pack_cells
 from livectl.live.lua_scripts import lua_script
 
@@ -68,6 +68,7 @@ def follow(
         _stage(client, stage, changes, _line_changes(client, lines), stamp, now)
         named = [word for pair in _new_cells(in_use, wanted).items() for word in pair]
         if lua_script(client, "commit")(COMMON, generation, stamp, *named, staged=f"staged:{stage}"):
+            replicas.confirm(client, [COMMON])
             apply_pieces(client, cells)
             return sum(each.added for each in changes.values()), sum(len(each.gone) for each in changes.values())
         client.unlink(f"{COMMON}staged:{stage}")
@@ -90,6 +91,7 @@ def apply_pieces(client: Any, cells: Cells) -> None:
         cell = Cell(platform, shard)
         if lua_script(client, "apply")(cell.place, stamp, number, body):
             changed[cell] = None
+        replicas.confirm(client, [cell.place])
         lua_script(client, "drop")(COMMON, head)
     standing.refresh(client, cells, changed)
 
