@@ -78,7 +78,7 @@ def prepare(client: Any, shards: int | None = None) -> None:
         client.set(SHARDS_KEY, shards or DEFAULT_SHARDS, nx=True)
         client.set(VERSION_KEY, KEYS_VERSION)
         client.set(OLD_VERSION_KEY, KEYS_VERSION)
-    noted = int(client.get(SHARDS_KEY) or DEFAULT_SHARDS)
+    noted = int(client.get(SHARDS_KEY))
     if shards is not None and shards != noted:
         raise ServerError(
             f"The store keeps each platform in {noted} shards, and polling.shards is {shards}.",
