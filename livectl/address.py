@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from functools import partial
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -10,12 +11,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import msgspec
 
 from livectl.errors import SettingsError
-from livectl.secret import MASK
+from livectl.secret import MASK, Secret
 from livectl.suggestions import nearest
 
 Scheme: TypeAlias = Literal["redis", "rediss", "unix", "amqp", "amqps"]
 Kind: TypeAlias = Literal["server", "cluster", "sentinel"]
 
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
 SCHEMES: dict[str, Scheme] = {
     "redis": "redis",
@@ -43,6 +45,24 @@ CLUSTER_EXAMPLE = "redis+cluster://host:6379,host2:6379"
 SENTINEL_EXAMPLE = "redis+sentinel://host:26379,host2:26379/NAME/0"
 EXAMPLES = "redis://host:6379/0, unix:///path/to.sock?db=0 or amqp://user:password@host:5672//"
 MAX_PORT = 65535
+
+
+class Exit(NamedTuple):
+    """From where requests leave: an address of this machine, or a proxy, whose text may hold a password."""
+
+    address: str = ""
+    proxy: Secret | None = None
+
+
+def is_ip_address(text: str) -> bool:
+    return any(_is_of_family(family, text) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _is_of_family(family: int, text: str) -> bool:
+    try:
+        return bool(socket.inet_pton(family, text))
+    except OSError:
+        return False
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):

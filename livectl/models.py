@@ -175,26 +175,6 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     unreached: bool = False  # there was no connection, so that nothing can have been sent
 
 
-class CacheGet(msgspec.Struct, frozen=True):
-    """A platform wants a value that it kept: a token, an alias."""
-
-    key: str
-
-
-class CacheGetAll(msgspec.Struct, frozen=True):
-    """A platform wants several values that it kept, in one go."""
-
-    keys: tuple[str, ...]
-
-
-class CacheSet(msgspec.Struct, frozen=True):
-    """A platform keeps a value for the next check, in any process, for this many seconds."""
-
-    key: str
-    value: str
-    seconds: float
-
-
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What a platform said of a streamer, and when (seconds since the epoch)."""
 
@@ -274,6 +254,15 @@ class PollingLimits(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool = False  # its list of who is live is read: everybody is asked rarely
     shown_for: float = 0.0  # seconds until who was listed, and is no longer, is asked; 0: as if there were no list
     source: Literal["check", "list", "hint"] = "check"  # where observations come from; a hint may be a recording
+    exit: str = ""  # of network.exits, with a budget and a circuit of its own; the others are asked by other exits
+    exit_number: int = 0  # it serves the cells whose number leaves this rest
+    exits: int = 1  # ... divided by how many there are
+    capacity: float = 0.0  # requests per second by all exits together; 0: there are none
+
+    @property
+    def account(self) -> str:
+        """The key with this budget and circuit."""
+        return f"exit:{self.exit}" if self.exit else "health"
 
 
 class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -401,6 +390,16 @@ class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):
     list_problem: str = ""  # why that could not be read just now
     list_troubled: float = 0.0  # since when it could not; 0: it can
     answers: dict[str, int] = {}  # state -> how often
+    exit: str = ""  # of network.exits: that is how it fares there
+    exits: tuple[PlatformHealth, ...] = ()
+
+    @property
+    def ways(self) -> tuple[PlatformHealth, ...]:
+        return self, *self.exits
+
+    @property
+    def name(self) -> str:
+        return f"{self.platform} (exit {self.exit})" if self.exit else self.platform
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

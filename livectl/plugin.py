@@ -6,6 +6,8 @@ may change at any time.
 """
 
 from livectl.live.platforms.base import (
+    CacheGet,
+    CacheSet,
     Call,
     Check,
     CheckContext,
@@ -59,7 +61,7 @@ from livectl.live.platforms.parsing import (
     unknown_value,
     valid_timestamp,
 )
-from livectl.models import CacheGet, CacheSet, Observation, Request, Response, State
+from livectl.models import Observation, Request, Response, State
 
 __all__ = [
     "BROWSER_USER_AGENT",

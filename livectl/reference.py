@@ -24,7 +24,7 @@ import click
 import msgspec
 
 from livectl import documents, settings, units
-from livectl.address import Address
+from livectl.address import Address, Exit
 from livectl.cli import COMMAND_GROUPS, root
 from livectl.manual import ENVIRONMENT, EXIT_CODES, UNBROKEN, option_records
 from livectl.secret import Secret
@@ -51,6 +51,7 @@ KINDS: dict[Any, str] = {
     PlaceText: "args.0, kwargs.name or task",
     Port: "number",
     Endpoint: "address",
+    Exit: "address or proxy",
     CeleryValue: "anything",
     Path: "path",
     bool: "true or false",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from livectl.address import MAX_PORT, Address
+from livectl.address import MAX_PORT, PROXY_SCHEMES, Address, Exit, is_ip_address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.task_settings import PlaceText, parse_place
@@ -75,6 +75,21 @@ class _TextReader:
         _ = parsed.redis_url  # raises for RabbitMQ
         return parsed
 
+    def exit(self, value: Any) -> Exit:
+        """One that is unset costs only those who leave by it."""
+        secret = self.secret(value)
+        if secret.problem:
+            return Exit(proxy=secret)
+        text = secret.reveal()
+        if is_ip_address(text):
+            return Exit(address=text)
+        parts = urlsplit(text)
+        if parts.scheme not in PROXY_SCHEMES or not parts.hostname:
+            raise SettingsError(
+                "an exit is an address of this machine, or a proxy", "Write 192.0.2.10, or socks5://host:1080."
+            )
+        return Exit(proxy=secret)
+
     def _note(self, value: Any) -> None:
         if not isinstance(value, str):
             raise SettingsError("this is text", "Put it in quotes.")
@@ -110,6 +125,7 @@ def value_readers(environ: Mapping[str, str], folder: Path, secret_files: set[Pa
         Port: _parse_port,
         Endpoint: lambda value: _parse_endpoint(text(value)),
         PublicUrl: lambda value: _parse_public_url(text(value)),
+        Exit: texts.exit,
         CeleryValue: texts.celery_value,
     }
 

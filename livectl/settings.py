@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from livectl import placeholders
-from livectl.address import Address
+from livectl.address import Address, Exit
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, StoreAddress, value_readers
@@ -106,10 +106,10 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """How platforms and webhooks are reached."""
 
-    # by which platforms, webhooks and services are reached; those of the environment are not used
-    proxy: Secret | None = None
+    proxy: Secret | None = None  # by which platforms, webhooks and services are reached, instead of the environment's
     connect_to: dict[str, Endpoint] = {}  # host: where its requests go instead, path and Host header unchanged
     allow: tuple[str, ...] = ()  # hosts that may be asked though they are in a private network
+    exits: dict[str, Exit] = {}  # by name, from where streamers are asked after: addresses of this machine, or proxies
 
 
 class WebToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from livectl.models import PlatformHealth, Streamer
     from livectl.render import View
     from livectl.settings import Settings
+
+
+WELL = "ok"
 
 
 @click.command()
@@ -69,6 +72,7 @@ class PlatformView:
     watched: str = "asked"  # or listed: its list of who is live stands in for asking about each, as the store says
     can_list: bool = False  # it has such a list, and the settings and keys allow it
     list_problem: str = ""  # why that could not be read just now
+    exits: dict[str, str] = field(default_factory=dict)  # of network.exits: how each fares there: ok, or what is wrong
     hosts: tuple[str, ...] = ()  # of its addresses
     problem: str = ""  # why it cannot be used
 
@@ -102,7 +106,17 @@ def _address_view(streamer: Streamer) -> View:
 
 def _watch_words(view: PlatformView) -> str:
     words = (view.watched, "its list fails" if view.list_problem else "", "push" if view.push else "")
-    return ", ".join(filter(None, words))
+    troubled = (f"{name} {how}" for name, how in view.exits.items() if how != WELL)
+    return ", ".join(filter(None, (*words, *troubled)))
+
+
+def _fares(health: PlatformHealth, now: float) -> str:
+    """How an exit fares."""
+    if health.step or (health.open_until or 0.0) > now:
+        return "is blocked"
+    if (health.wait_until or 0.0) > now:
+        return "has to wait"
+    return "reaches nobody" if health.unreached is not None else WELL
 
 
 def _describe(name: str, settings: Settings, health: PlatformHealth | None) -> PlatformView:
@@ -131,6 +145,7 @@ def _describe(name: str, settings: Settings, health: PlatformHealth | None) -> P
         watched="listed" if health and health.listed_until > time.time() else "asked",
         can_list=polling.may_list(settings, name),
         list_problem=health.list_problem if health else "",
+        exits={each.exit: _fares(each, time.time()) for each in health.exits} if health else {},
         hosts=platforms.WEB_HOSTS.get(name, ()),
     )
 

@@ -22,6 +22,9 @@ MIN_UNREAD_S = 600.0  # of trouble with one streamer
 PASSING_TROUBLES = {State.UNKNOWN, State.NETWORK, State.RATE_LIMITED, State.BLOCKED}  # that may be over by themselves
 NO_FAULTS = {State.UPCOMING, State.RESTRICTED}  # they describe the streamer
 NETWORK_CURE = "Look at this machine's network, and at network.proxy and network.connect_to in livectl.yaml."
+EXIT_CURE = (
+    "Look at that address or proxy, and at network.exits in livectl.yaml; who leaves by others is asked as ever."
+)
 LIST_HINT = "livectl live --all shows each"
 
 
@@ -67,7 +70,7 @@ def check_unresolved_follows(facts: Facts) -> Iterator[Finding]:
 
 def check_unread_streamers(facts: Facts) -> Iterator[Finding]:
     """Trouble of a whole platform is another finding's."""
-    explained = {health.platform for health in facts.platforms.health if _platform_trouble(health, facts.now)}
+    explained = {health.platform for health in _ways(facts) if _platform_trouble(health, facts.now)}
     unread = [
         record
         for record in facts.platforms.unread
@@ -87,28 +90,29 @@ def check_unread_streamers(facts: Facts) -> Iterator[Finding]:
 
 
 def check_overdue_streamers(facts: Facts) -> Iterator[Finding]:
-    for health in facts.platforms.health:
+    for health in _ways(facts):
         overdue = facts.now - (health.due_since or facts.now)
         is_listed = health.listed_until > facts.now  # then most are put off, and nobody waits
-        if overdue > facts.platforms.slowest and not is_listed and not _platform_trouble(health, facts.now):
+        is_excused = is_listed or health.exits or _platform_trouble(health, facts.now)
+        if overdue > facts.platforms.slowest and not is_excused:
             yield Finding(
                 id="streamers-overdue",
                 level="bad",
-                title=f"Streamers on {health.platform} are not asked",
+                title=f"Streamers on {health.name} are not asked",
                 evidence=f"{health.due} are due, the first since {format_instant(facts.now - overdue)}",
                 cure="Start worker and beat (livectl up); where both run, more are followed than the budget bears.",
             )
 
 
 def check_unreached_platforms(facts: Facts) -> Iterator[Finding]:
-    for health in facts.platforms.health:
+    for health in _ways(facts):
         if health.unreached is not None:
             yield Finding(
                 id="platform-unreached",
                 level="bad" if facts.now - health.unreached >= MIN_UNREACHED_S else "warn",
-                title=f"{health.platform} is not reached",
+                title=f"{health.name} is not reached",
                 evidence=f"since {format_instant(health.unreached)} no request has reached it{_why(facts, health)}",
-                cure=NETWORK_CURE,
+                cure=EXIT_CURE if health.exit else NETWORK_CURE,
             )
     for platform, first in _unreached_lookups(facts):
         since = first.troubled_since or facts.now
@@ -151,12 +155,12 @@ def check_unread_lists(facts: Facts) -> Iterator[Finding]:
 
 
 def check_waiting_platforms(facts: Facts) -> Iterator[Finding]:
-    for health in facts.platforms.health:
+    for health in _ways(facts):
         if health.wait_until and health.wait_until > facts.now and not health.step:
             yield Finding(
                 id="platform-waits",
                 level="warn",
-                title=f"{health.platform} wants to be left alone",
+                title=f"{health.name} wants to be left alone",
                 evidence=f"nothing is asked before {format_instant(health.wait_until)}; "
                 f"answers: {_format_answers(health.answers)}",
                 cure="It is asked again by itself; if it comes back, lower its budget.",
@@ -164,12 +168,12 @@ def check_waiting_platforms(facts: Facts) -> Iterator[Finding]:
 
 
 def check_platforms_that_emptied(facts: Facts) -> Iterator[Finding]:
-    for health in facts.platforms.health:
+    for health in _ways(facts):
         if health.all_gone:
             yield Finding(
                 id="platform-emptied",
                 level="warn",
-                title=f"Everybody on {health.platform} seemed to go offline at once",
+                title=f"Everybody on {health.name} seemed to go offline at once",
                 evidence=f"at {format_instant(health.all_gone)}; it is not believed until somebody is seen live",
                 cure="Look at one of them on the site; if they are live there, upgrade livectl, or report it.",
             )
@@ -199,28 +203,29 @@ def check_unset_secrets(facts: Facts) -> Iterator[Finding]:
 
 
 def check_refused_keys(facts: Facts) -> Iterator[Finding]:
-    for health in facts.platforms.health:
+    for health in _ways(facts):
         if health.auth_since and health.platform not in facts.platforms.without_key:
             yield Finding(
                 id="platform-auth",
                 level="bad",
-                title=f"{health.platform} refuses our key",
+                title=f"{health.name} refuses our key",
                 evidence=f"since {format_instant(health.auth_since)}; nothing is asked until the key changes",
                 cure=f"Make a new key and set it under platforms.{health.platform}.",
             )
 
 
 def check_blocked_platforms(facts: Facts) -> Iterator[Finding]:
-    for health in facts.platforms.health:
+    for health in _ways(facts):
         if health.step or (health.open_until and health.open_until > facts.now):
             since = f"since {format_instant(health.blocked)}; " if health.blocked else ""
             yield Finding(
                 id="platform-blocked",
                 level="warn",
-                title=f"{health.platform} blocks us",
+                title=f"{health.name} blocks us",
                 evidence=f"{since}nothing is asked before {format_instant(health.open_until or facts.now)}; "
                 f"answers: {_format_answers(health.answers)}",
-                cure="It is asked again by itself; if it stays so, ask less often (budget) or with your own key.",
+                cure="It is asked again by itself; if it stays so, ask less often (budget), with your own key, or "
+                "by another exit (network.exits).",
             )
 
 
@@ -248,12 +253,12 @@ def check_push(facts: Facts) -> Iterator[Finding]:
 
 
 def check_parsers(facts: Facts) -> Iterator[Finding]:
-    for health in facts.platforms.health:
+    for health in _ways(facts):
         if health.parser_broken:
             yield Finding(
                 id="parser-broken",
                 level="bad",
-                title=f"{health.platform} answers in a shape that livectl does not know",
+                title=f"{health.name} answers in a shape that livectl does not know",
                 evidence=f"since {format_instant(health.parser_broken)}; answers: {_format_answers(health.answers)}",
                 cure="Upgrade livectl; if it is the newest, report it.",
             )
@@ -299,6 +304,12 @@ def _is_refused(record: StreamerRecord) -> bool:
     from livectl.live.follows.sync import NOT_LOOKED_UP
 
     return record.trouble is State.UNKNOWN and record.problem != NOT_LOOKED_UP
+
+
+def _ways(facts: Facts) -> Iterator[PlatformHealth]:
+    """How each platform fares, and each of network.exits there."""
+    for health in facts.platforms.health:
+        yield from health.ways
 
 
 def _platform_trouble(health: PlatformHealth, now: float) -> bool:

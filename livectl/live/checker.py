@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from livectl.live.platforms.base import CheckContext, Platform
     from livectl.live.polling import CheckBatch
     from livectl.live.store import Store
+    from livectl.models import PollingLimits
     from livectl.settings import Settings
 
 
@@ -105,13 +106,21 @@ class Checker:
         return polling.check_context(self._settings, platform_name, now)._replace(with_avatars=with_avatars)
 
     def _ask(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> list[Observation]:
-        """Asks and records. Requests beyond one for each batch are taken from the budget now."""
-        report = self._check(platform, ids, context)
+        """Asks by the exits that serve them, and records. Requests beyond one for each batch are taken from the budget
+        now.
+        """
+        found: dict[str, Observation] = {}
+        for limits, some in self._limits.split(platform.name, ids, context.now):
+            found |= {seen.id: seen for seen in self._ask_by(limits, platform, some, context)}
+        return [found[each] for each in ids]
+
+    def _ask_by(
+        self, limits: PollingLimits, platform: Platform, ids: Sequence[str], context: CheckContext
+    ) -> list[Observation]:
+        report = self._check(platform, ids, context, limits.exit)
         if (store := self._store) is not None:
             extra_requests = report.requests - self._paid_requests(platform, len(ids))
-            self._when_back(
-                lambda: store.record(self._limits.at(platform.name, context.now), report.observations, extra_requests)
-            )
+            self._when_back(lambda: store.record(limits, report.observations, extra_requests))
         return report.observations
 
     def _when_back(self, write: Callable[[], object]) -> None:
@@ -130,12 +139,12 @@ class Checker:
             else:
                 return
 
-    def _check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
+    def _check(self, platform: Platform, ids: Sequence[str], context: CheckContext, exit_name: str) -> CheckReport:
         """Asks nothing of a platform whose key is unset: it would be asked as somebody else."""
         if problem := polling.unset_key(self._settings, platform.name):
             log.warning("%s is not asked: %s", platform.name, problem)
             return CheckReport(same_observations(platform.name, ids, State.AUTH, context, problem), 0)
-        return self.fetcher.check(platform, ids, context)
+        return self.fetcher.check(platform, ids, context, exit_name)
 
     def _known_ids(self, platform: Platform, names: Sequence[str], context: CheckContext) -> dict[str, str]:
         """The id of each name that is one, or that was looked up before."""

@@ -13,6 +13,7 @@ import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
+from zlib import crc32
 
 import msgspec
 
@@ -23,7 +24,7 @@ from livectl.models import Observation, PlatformHealth, State
 from livectl.redaction import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.platforms.base import ListingPage, Platform
@@ -93,6 +94,7 @@ class ListingState(msgspec.Struct, kw_only=True):
     whole: Pass | None = None  # the pass under way that reads to the end
     news: Pass | None = None  # ... that reads the newest meanwhile, and goes first
     news_at: float = 0.0  # when the newest are read next
+    exit: str = ""  # by which it is read, of network.exits
 
     @property
     def current(self) -> Pass | None:
@@ -137,7 +139,7 @@ def asking(limits: PollingLimits, followed: int, live: int) -> Cost:
 
 def _intervals(limits: PollingLimits, followed: int, live: int) -> tuple[float, float]:
     """Seconds from check to check of somebody who is live, and of somebody who is not."""
-    capacity = limits.rate * limits.batch
+    capacity = (limits.capacity or limits.rate) * limits.batch
     of_live = min(max(LIVE_SOONEST, live / (capacity * LIVE_SHARE)), LIVE_LATEST)
     spare = max(capacity - live / of_live, capacity * IDLE_SHARE)
     return of_live, max(limits.fastest, max(1, followed - live) / spare)
@@ -223,23 +225,26 @@ class Lister:
 
     def _start(self, name: str, state: ListingState, health: PlatformHealth, now: float) -> int:
         """How many pages are to be read now; they are paid for. Otherwise the state says when to look again."""
-        limits = self._limits[name]
+        health_by_exit = {each.exit: each for each in (health, *health.exits)}
+        options = _rotated(self._limits.by_exits(name, now), name)
+        usable = [each for each in options if _lets_in(health_by_exit.get(each.exit, health), now)]
+        limits = next((each for each in usable if each.exit == state.exit), usable[0] if usable else options[0])
         if not 0 <= now - state.planned_at < PLAN_SECONDS:
-            self._plan(name, state, health, now)
+            self._plan(limits, state, health, now)
         if not state.listed:
             state.next_at = now + PLAN_SECONDS
             state.give_up()
             return 0
-        if polling.is_left_alone(health, now):
+        if not usable:
             return 0
+        state.exit = limits.exit
         pages = self._pages(name, state, now)
         _begin(state, listing_pace(limits, state, pages), now)
         return self._pay(limits, _pages_left(state, pages), now)
 
-    def _plan(self, name: str, state: ListingState, health: PlatformHealth, now: float) -> None:
+    def _plan(self, limits: PollingLimits, state: ListingState, health: PlatformHealth, now: float) -> None:
+        name, was = limits.platform, state.listed
         pages = self._pages(name, state, now)
-        was = state.listed
-        limits = self._limits[name]
         state.listed = is_worth_it(limits, state, pages, health.followed, health.live)
         state.most = most_pages(limits, health.followed, health.live)
         state.planned_at = now
@@ -282,13 +287,19 @@ class Lister:
             if state.failures or time.monotonic() - began > MAX_JOB_SECONDS:
                 break
         if requests != pages:
-            self._store.spend(self._limits[name], requests - pages, self._clock())
+            self._store.spend(self._limits_of(name, state), requests - pages, self._clock())
         self._save(name, token, state, release=True)
+
+    def _limits_of(self, name: str, state: ListingState) -> PollingLimits:
+        """Those of the exit by which it is read."""
+        options = self._limits.by_exits(name, self._clock())
+        return next((each for each in options if each.exit == state.exit), options[0])
 
     def _read_page(self, platform: Platform, state: ListingState, current: Pass, now: float) -> int:
         """Reads the next page. Returns how many requests that took."""
         context = polling.check_context(self._settings, platform.name, now)
-        page, requests = self._fetcher.list_page(platform, current.cursor, context)
+        exit_name = self._limits_of(platform.name, state).exit
+        page, requests = self._fetcher.list_page(platform, current.cursor, context, exit_name)
         if not isinstance(page, CheckFailed) and not page.rows and not current.page:
             page = CheckFailed(State.PARSE_ERROR, "the list is empty")
         if isinstance(page, CheckFailed):
@@ -309,7 +320,7 @@ class Lister:
             state.give_up()
         if failure.state is State.RATE_LIMITED:  # of all that asks this site
             refusal = Observation(platform=name, id="", state=failure.state, at=now, retry_at=failure.retry_at)
-            self._store.record(self._limits[name], [refusal])
+            self._store.record(self._limits_of(name, state), [refusal])
 
     def _record(self, platform: Platform, state: ListingState, page: ListingPage, now: float) -> int:
         """Records those of a page who are followed. Returns how many."""
@@ -320,7 +331,7 @@ class Lister:
         if not seen:
             return 0
         limits = msgspec.structs.replace(
-            self._limits[platform.name],
+            self._limits_of(platform.name, state),
             source="hint" if is_hint else "list",
             listed=state.until > now,
             shown_for=state.shown_for,
@@ -356,7 +367,7 @@ class Lister:
 
     def _finish_whole(self, name: str, state: ListingState, current: Pass, now: float) -> None:
         """Ends a whole pass. One that ends much too early says nothing, unless others do so as well."""
-        limits, state.whole = self._limits[name], None
+        limits, state.whole = self._limits_of(name, state), None
         if current.page < CUT_SHARE * state.pages and state.cuts < MAX_CUTS:
             state.cuts += 1
         else:
@@ -375,6 +386,16 @@ class Lister:
         if live < COVERAGE_LIVE:
             return state.coverage
         return 0.75 * state.coverage + 0.25 * min(1.0, current.shown / live)
+
+
+def _rotated(options: Sequence[PollingLimits], name: str) -> list[PollingLimits]:
+    """Another exit first on each platform, so that no exit reads all lists."""
+    first = crc32(name.encode()) % len(options)
+    return [*options[first:], *options[:first]]
+
+
+def _lets_in(health: PlatformHealth, now: float) -> bool:
+    return not polling.is_left_alone(health, now) and not (health.exit and health.unreached)
 
 
 def _begin(state: ListingState, pace: ListingPace, now: float) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from livectl.live import platforms
+from livectl.live.cells import DEFAULT_SHARDS, shard_of
 from livectl.live.platforms.base import CheckContext, NotAStreamer
 from livectl.live.store_records import DIGITS
 from livectl.models import PollingLimits, State
@@ -83,6 +84,7 @@ class LimitsByPlatform:
         self._settings = settings
         self._store = store
         self._limits: dict[str, PollingLimits] = {}
+        self._exits_noted: set[str] = set()
         self._listed_until: dict[str, float] = {}
         self._noted_at = 0.0
 
@@ -98,10 +100,43 @@ class LimitsByPlatform:
         is_listed = now < self._listed_until.get(platform, 0.0)
         return msgspec.structs.replace(self[platform], listed=True) if is_listed else self[platform]
 
+    def by_exits(self, platform: str, now: float) -> list[PollingLimits]:
+        """The polling limits of each of network.exits, in the order that says whom each serves; or of the usual way."""
+        names, limits = tuple(self._settings.network.exits), self.at(platform, now)
+        rate = limits.rate / len(names) if self._has_key(platform) and names else limits.rate
+        return [
+            msgspec.structs.replace(limits, rate=rate, exit=name, exit_number=number, exits=len(names))
+            for number, name in enumerate(names)
+        ] or [limits]
+
+    def note_exits(self, store: Store, platform: str) -> None:
+        """Notes once by which exits the platform is asked."""
+        if platform not in self._exits_noted:
+            store.note_exits(platform, tuple(self._settings.network.exits))
+            self._exits_noted.add(platform)
+
+    def split(self, platform: str, ids: Sequence[str], now: float) -> list[tuple[PollingLimits, list[str]]]:
+        """The ids that each exit serves, with its limits."""
+        options = self.by_exits(platform, now)
+        if len(options) == 1:
+            return [(options[0], list(ids))]
+        shards = self._store.cells.shards if self._store else DEFAULT_SHARDS
+        groups: list[list[str]] = [[] for _ in options]
+        for each in ids:
+            groups[shard_of(each, shards) % len(options)].append(each)
+        return [(limits, some) for limits, some in zip(options, groups, strict=True) if some]
+
+    def _has_key(self, platform: str) -> bool:
+        """Whether the budget belongs to a key of the user's, and not to an address."""
+        keys = platform_keys(self._settings.platforms.get(platform))
+        return bool(keys.get("client_id") or keys.get("api_key"))
+
     def __getitem__(self, platform: str) -> PollingLimits:
         """NotAStreamer if there is no such platform."""
         if platform not in self._limits:
-            self._limits[platform] = polling_limits(self._settings, platforms.get(platform))
+            limits, exits = polling_limits(self._settings, platforms.get(platform)), len(self._settings.network.exits)
+            capacity = limits.rate * (1 if self._has_key(platform) else exits) if exits else 0.0
+            self._limits[platform] = msgspec.structs.replace(limits, capacity=capacity)
         return self._limits[platform]
 
 
@@ -194,7 +229,10 @@ def claim(store: Store, limits: LimitsByPlatform, now: float, lease: float) -> l
 
     A streamer who is not recorded within `lease` seconds is due again.
     """
-    usable_limits = [limits.at(platform, now) for platform in store.platforms() if _is_usable(platform)]
+    usable = [platform for platform in store.platforms() if _is_usable(platform)]
+    for platform in usable:
+        limits.note_exits(store, platform)
+    usable_limits = [each for platform in usable for each in limits.by_exits(platform, now)]
     claimed = store.claim(usable_limits, now, lease)
     return [batch for platform, ids in claimed for batch in split_into_batches(limits[platform], ids)]
 

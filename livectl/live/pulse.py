@@ -14,7 +14,7 @@ from livectl.settings_watch import FileChanges
 from livectl.units import format_count, format_duration, format_hours_and_minutes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from livectl.address import Address
@@ -141,10 +141,12 @@ def status_parts(pulse: StorePulse, now: float) -> tuple[StatusPart, ...]:
     return tuple(parts)
 
 
-def find_problems(pulse: StorePulse, healths: Iterable[PlatformHealth], now: float) -> list[str]:
-    healths = list(healths)
-    problems = [change.title for _, _, change in rules.find_troubles(healths, now)]
-    problems += [f"{health.platform} is not reached" for health in healths if health.unreached is not None]
+def find_problems(pulse: StorePulse, healths: Sequence[PlatformHealth], now: float) -> list[str]:
+    ways = [way for health in healths for way in health.ways]
+    troubles = rules.find_troubles(healths, now)
+    problems = [change.title for _, min_seconds, change in troubles if not min_seconds]  # the others are named here
+    problems += [f"{way.name} is not reached" for way in ways if way.unreached is not None]
+    problems += [f"{way.name} refuses us, and is left alone for a while" for way in ways if way.step]
     problems += [
         f"{target.name} takes no alerts: {one_line(target.answer).rstrip(': ')}"
         for target in pulse.targets

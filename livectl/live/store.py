@@ -19,6 +19,7 @@ Of a cell, livectl:{PLATFORM:SHARD}:KIND
     outbox     changes, in order, until they are collected
 Of a platform, livectl:{PLATFORM}:KIND
     health     budget, circuit, waits, counters; standing: the counts of its cells (standing.py)
+    exit:NAME  the same as health, of one of network.exits
     listing    how its list of who is live stands; reading: the token of who reads it
     kept:KEY   what a platform keeps between checks
 Of nobody, livectl:{-}:KIND
@@ -144,7 +145,8 @@ class Store:
         platform, terms = limits.platform, store_records.encode_json(limits)
         encoded = store_records.encode_batch(batch, lambda each: self.cells.find(platform, each))
         answer = lua_script(self._client, "answer")
-        live_read, flat = answer(platform_place(platform), terms, extra_requests, encoded.answers)
+        told = terms, extra_requests, encoded.answers
+        live_read, flat = answer(platform_place(platform), *told, health=limits.account)
         known = Standing.parse(flat)
         calls = [
             ScriptCall("record", cell.place, (terms, known.others(cell, float(live_read)), known.totals, *rows))
@@ -163,7 +165,7 @@ class Store:
             if changed:
                 pipe.hset(f"{platform_place(platform)}standing", mapping=changed)
             if gone_at:
-                pipe.hsetnx(f"{platform_place(platform)}health", "all_gone", gone_at)
+                pipe.hsetnx(f"{platform_place(platform)}{limits.account}", "all_gone", gone_at)
             pipe.execute()
         collecting.collect(self._client, [cell.place for cell in made])
         rows = sorted((collecting.order(row[0]), cell.place, row) for cell, rows in made.items() for row in rows)
@@ -171,8 +173,12 @@ class Store:
 
     def spend(self, limits: PollingLimits, requests: int, now: float) -> float:
         """Takes requests from a platform's budget without a claim. Returns what is left, negative if overdrawn."""
-        limits_json = store_records.encode_json(limits)
-        return float(lua_script(self._client, "spend")(platform_place(limits.platform), limits_json, requests, now))
+        spend, terms = lua_script(self._client, "spend"), store_records.encode_json(limits)
+        return float(spend(platform_place(limits.platform), terms, requests, now, health=limits.account))
+
+    def note_exits(self, platform: str, names: Sequence[str]) -> None:
+        """Notes by which exits a platform is asked, for whoever wants to know how it fares there."""
+        self._client.hset(f"{platform_place(platform)}health", "exits", store_records.encode_json(names))
 
     def save_poll_weights(self, platform: str, packed_weights: Mapping[str, str]) -> None:
         """Saves the poll weights of streamers, as polling.pack_weights packed them."""
@@ -282,9 +288,14 @@ class Store:
         for platform in in_use:
             pipe.hgetall(platform_place(platform) + "health")
         healths = pipe.execute() if in_use else []
+        exits = store_records.exits_of(dict(zip(in_use, healths, strict=True)))
+        pipe = self._client.pipeline(transaction=False)
+        for platform, name in exits:
+            pipe.hgetall(f"{platform_place(platform)}exit:{name}")
+        by_exit = dict(zip(exits, pipe.execute() if exits else [], strict=True))
         looks = standing.look_at(self._client, [cell for cells in in_use.values() for cell in cells], now)
         return [
-            store_records.decode_health(platform, fields, [looks[cell] for cell in cells])
+            store_records.decode_health(platform, fields, {cell: looks[cell] for cell in cells}, by_exit)
             for (platform, cells), fields in zip(in_use.items(), healths, strict=True)
         ]
 

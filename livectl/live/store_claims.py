@@ -36,11 +36,14 @@ class Share(NamedTuple):
 
 
 class Portion:
-    """What may be claimed of a platform now."""
+    """What may be claimed of a platform now: of all its cells, or of those that its exit serves."""
 
-    def __init__(self, limits: PollingLimits, looks: dict[Cell, CellLook]) -> None:
+    def __init__(self, limits: PollingLimits, everywhere: dict[Cell, CellLook]) -> None:
         self.limits = limits
-        self.looks = looks
+        self.everywhere = everywhere
+        self.looks = {
+            cell: look for cell, look in everywhere.items() if cell.shard % limits.exits == limits.exit_number
+        }
         self.granted = self.spent = 0
         self.repace = self.totals = ""
         self.order: dict[str, tuple[float, str]] = {}  # of those whose due times are known
@@ -89,7 +92,7 @@ def claim(
 def _grant(client: Any, portions: list[Portion], now: float) -> None:
     calls = []
     for portion in portions:
-        counts = {str(cell.shard): look.counts for cell, look in portion.looks.items()}
+        counts = {str(cell.shard): look.counts for cell, look in portion.everywhere.items()}
         sums = Standing(dict(enumerate(counts.values()))).sums
         noted = [word for shard, own in counts.items() for word in (shard, str(own))]
         args: tuple[str | float, ...] = (
@@ -101,9 +104,14 @@ def _grant(client: Any, portions: list[Portion], now: float) -> None:
             sums.learned,
             *noted,
         )
-        calls.append(ScriptCall("grant", platform_place(portion.limits.platform), args))
+        calls.append(ScriptCall("grant", platform_place(portion.limits.platform), args, _account(portion.limits)))
     for portion, row in zip(portions, run_scripts(client, calls), strict=True):
         portion.granted, portion.spent, portion.repace, portion.totals = int(row[0]), int(row[1]), row[2], row[3]
+
+
+def _account(limits: PollingLimits) -> dict[str, str]:
+    """Which key has the budget and the circuit."""
+    return {"health": limits.account}
 
 
 def _share_out(client: Any, portions: list[Portion], now: float) -> None:
@@ -184,7 +192,7 @@ def _share_wanted(portion: Portion) -> dict[Cell, Share]:
 def _take(client: Any, portions: list[Portion], now: float, lease: float) -> list[list[str]]:
     calls, asked = [], []
     for portion in portions:
-        known = Standing({cell.shard: look.counts for cell, look in portion.looks.items()}, portion.totals)
+        known = Standing({cell.shard: look.counts for cell, look in portion.everywhere.items()}, portion.totals)
         for cell, share in portion.shares.items():
             puts_off = share.kept is not None and portion.looks[cell].ready
             if not (share.due + share.more or portion.repace or portion.looks[cell].lapsed or puts_off):
@@ -214,5 +222,5 @@ def _give_back(client: Any, portions: list[Portion], taken: list[list[str]], now
             args: list[str | float] = [portion.terms, -max(0, unused), now]
             if portion.repace:
                 args.append(portion.repace)
-            calls.append(ScriptCall("spend", platform_place(portion.limits.platform), args))
+            calls.append(ScriptCall("spend", platform_place(portion.limits.platform), args, _account(portion.limits)))
     run_scripts(client, calls)

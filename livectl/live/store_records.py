@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -318,9 +318,38 @@ def decode_pulse(
     )
 
 
-def decode_health(platform: str, health: Mapping[str, str], looks: Sequence[CellLook]) -> PlatformHealth:
-    """Puts together what is noted of a platform, and how its cells look."""
-    fields: dict[str, Any] = dict(health)
+def exits_of(healths: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """The exits by which platforms are asked, each with its platform."""
+    return [
+        (platform, name)
+        for platform, health in healths.items()
+        for name in msgspec.json.decode(health.get("exits", "[]"), type=list[str])
+    ]
+
+
+def decode_health(
+    platform: str,
+    health: Mapping[str, str],
+    looks: Mapping[Cell, CellLook],
+    by_exit: Mapping[tuple[str, str], Mapping[str, str]],
+) -> PlatformHealth:
+    """Puts together what is noted of a platform and its exits, and how its cells look."""
+    whole = _decode_health(platform, health, list(looks.values()))
+    names = [name for _, name in exits_of({platform: health})]
+    served = [[look for cell, look in looks.items() if cell.shard % len(names) == at] for at in range(len(names))]
+    exits = tuple(
+        msgspec.structs.replace(_decode_health(platform, by_exit[platform, name], some), exit=name)
+        for name, some in zip(names, served, strict=True)
+    )
+    if not exits:
+        return whole
+    answers = sum((Counter(way.answers) for way in (whole, *exits)), Counter[str]())
+    tokens = sum(way.tokens or 0.0 for way in exits)
+    return msgspec.structs.replace(whole, exits=exits, answers=dict(answers), tokens=tokens)
+
+
+def _decode_health(platform: str, health: Mapping[str, str], looks: Sequence[CellLook]) -> PlatformHealth:
+    fields: dict[str, Any] = {name: value for name, value in health.items() if name != "exits"}
     answers = {name.removeprefix("count:"): int(count) for name, count in fields.items() if name.startswith("count:")}
     counts = {
         "platform": platform,

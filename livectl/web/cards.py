@@ -151,7 +151,7 @@ class CardBuilder:
 
     def platform_notice(self, health: PlatformHealth) -> str:
         """Why nobody on this platform is asked; empty when all is well."""
-        name = self._translate.platform(health.platform)
+        name = self._translate.platform(health.platform) + (f" ({health.exit})" if health.exit else "")
         if health.auth_since is not None:
             return self._translate("platform_auth", platform=name, span=self._span_since(health.auth_since))
         if health.open_until is not None:

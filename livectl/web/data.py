@@ -280,6 +280,8 @@ def _shown_health(health: PlatformHealth) -> PlatformHealth:
         auth_since=health.auth_since,
         parser_broken=health.parser_broken,
         all_gone=health.all_gone,
+        exit=health.exit,
+        exits=tuple(map(_shown_health, health.exits)),
     )
 
 

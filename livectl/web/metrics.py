@@ -145,12 +145,12 @@ class StateCollector:
                 "livectl_due": health.due,
                 "livectl_claimed": health.claimed,
                 "livectl_budget_left": health.tokens,
-                "livectl_circuit_open": health.step > 0,
-                "livectl_circuit_step": health.step,
-                "livectl_asked_to_wait": health.wait_until is not None and health.wait_until > now,
-                "livectl_keys_refused": health.auth_since is not None,
-                "livectl_unreached": health.unreached is not None,
-                "livectl_parser_broken": health.parser_broken is not None,
+                "livectl_circuit_open": any(way.step > 0 for way in health.ways),
+                "livectl_circuit_step": max(way.step for way in health.ways),
+                "livectl_asked_to_wait": any((way.wait_until or 0.0) > now for way in health.ways),
+                "livectl_keys_refused": any(way.auth_since is not None for way in health.ways),
+                "livectl_unreached": any(way.unreached is not None for way in health.ways),
+                "livectl_parser_broken": any(way.parser_broken is not None for way in health.ways),
             }
             for name, value in values.items():
                 if value is not None:

@@ -83,7 +83,12 @@ def streamer_list(
         "live": len(matching.live),
         "notices": [
             *([translate("list_problem", why=streamers.list_problem)] if streamers.list_problem else []),
-            *(notice for health in streamers.health if (notice := card_builder.platform_notice(health))),
+            *(
+                notice
+                for health in streamers.health
+                for way in health.ways
+                if (notice := card_builder.platform_notice(way))
+            ),
             *_failing_target_notices(page_data.targets.get(), translate, now),
         ],
         "nobody": translate("nobody_known", count=unread, all=all_count) if unread else translate("nobody"),

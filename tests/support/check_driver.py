@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
-from livectl.live.platforms.base import Call
-from livectl.models import CacheGet, CacheGetAll, CacheSet, Request, Response
+from livectl.live.platforms.base import CacheGet, CacheGetAll, CacheSet, Call
+from livectl.models import Request, Response
 from tests.support import fake_platforms
 from tests.support.sites.plan import SiteRequest
 

@@ -93,7 +93,7 @@ def _handler(fakes: Fakes) -> type[BaseHTTPRequestHandler]:
             host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host") or ""
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = tuple(parse_qsl(split.query, keep_blank_values=True))
-            request = SiteRequest(host, self.command, split.path, query, headers, body)
+            request = SiteRequest(host, self.command, split.path, query, headers, body, self.client_address[0])
             platform, response, trouble = respond(fakes.plan, request)
             fakes.counts[platform] += 1
             fakes.log.append(request)

@@ -103,13 +103,14 @@ class PlayedSite:
         context = CheckContext(self.now, {})
         return [self._observation(name, start, context) for name, start in self.starts.items()]
 
-    def check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
+    def check(self, platform: Platform, ids: Sequence[str], context: CheckContext, exit_name: str = "") -> CheckReport:
         """As the fetcher does it."""
         generators = [platform.check([each], context) for each in ids]
         return CheckReport([observation for each in generators for observation in _run(each)], len(ids))
 
-    def list_page(self, platform: Platform, cursor: str, context: CheckContext) -> PageReport:
+    def list_page(self, platform: Platform, cursor: str, context: CheckContext, exit_name: str = "") -> PageReport:
         """As the fetcher does it."""
+        assert not exit_name
         assert platform.listing
         try:
             return PageReport(_run(platform.listing.page(cursor, context)), 1)

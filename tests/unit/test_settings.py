@@ -471,3 +471,28 @@ def test_the_token_of_the_environment_goes_before_that_of_the_file(read_settings
         assert found.web.token
         assert (found.web.token.reveal(), found.sources["web.token"]) == ("of-the-environment", "LIVECTL_TOKEN")
         assert found.web.port == (9000 if text else 8787)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "proxy"),
+    [
+        ("192.0.2.10", "192.0.2.10", None),
+        ("'2001:db8::1'", "2001:db8::1", None),
+        ("socks5://me:word@host:1080", "", "socks5://me:word@host:1080"),
+        ("env:PROXY", "", "http://proxy:3128"),
+        ("env:ADDRESS", "192.0.2.11", None),
+    ],
+)
+def test_an_exit_is_an_address_or_a_proxy(
+    read_settings: Callable[..., Settings], text: str, address: str, proxy: str | None
+) -> None:
+    exits = read_settings(f"network: {{exits: {{home: {text}}}}}", PROXY="http://proxy:3128", ADDRESS="192.0.2.11")
+    found = exits.network.exits["home"]
+    assert found.address == address
+    assert (found.proxy.reveal() if found.proxy else None) == proxy
+
+
+@pytest.mark.parametrize("text", ["somewhere", "ftp://host", "http://", "192.0.2.1:80", "300.1.1.1"])
+def test_an_exit_that_is_neither_is_refused_at_its_place(read_settings: Callable[..., Settings], text: str) -> None:
+    with pytest.raises(SettingsError, match=r"livectl.yaml:1:\d+: network.exits.home: an exit is an address of this"):
+        read_settings(f"network: {{exits: {{home: '{text}'}}}}")

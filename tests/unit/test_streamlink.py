@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from livectl.live.platforms import streamlink
-from livectl.live.platforms.base import Call, CheckContext, NotAStreamer
-from livectl.models import CacheGet, CacheSet, State
+from livectl.live.platforms.base import CacheGet, CacheSet, Call, CheckContext, NotAStreamer
+from livectl.models import State
 
 SITE = "https://picarto.tv/somebody"
 LIVE = streamlink.PluginReport(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -183,19 +184,19 @@ def format_window(window: Window) -> str:
 def find_troubles(healths: Iterable[PlatformHealth], now: float) -> list[tuple[str, float, Change]]:
     """What a person must mend: its name, the seconds it must last before the alert, and the change to alert to."""
     return [
-        (f"{trouble} {health.platform}", min_seconds, _trouble_change(health.platform, trouble, title, cure, now))
-        for health in healths
+        (f"{trouble} {health.name}", min_seconds, _trouble_change(health.platform, trouble, title, cure, now))
+        for health in chain.from_iterable(health.ways for health in healths)
         if health.followed
         for trouble, min_seconds, title, cure in _troubles_of(health)
     ]
 
 
 def _troubles_of(health: PlatformHealth) -> Iterator[tuple[str, float, str, str]]:
-    name = health.platform
+    name = health.name
     if health.parser_broken is not None:
         yield "parser", 0.0, f"{name}: its answers cannot be read", "It may have changed: look for a newer livectl."
     if health.auth_since is not None:
-        cure = f"Nobody is asked there until platforms.{name} in livectl.yaml has new ones."
+        cure = f"Nobody is asked there until platforms.{health.platform} in livectl.yaml has new ones."
         yield "keys", 0.0, f"{name}: its keys are refused, or not set", cure
     if health.step:
         title, cure = f"{name}: it has refused us for an hour", "livectl keeps trying, every half hour."

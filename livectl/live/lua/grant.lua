@@ -3,7 +3,7 @@
 -- for them, and how due times change by new settings, as text, or nothing.
 local terms, now, waiting = cjson.decode(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local counts = {followed = tonumber(ARGV[4]), live = tonumber(ARGV[5]), learned = tonumber(ARGV[6])}
-local PACE = {'mode', 'fastest', 'slowest', 'rate', 'batch', 'listed'} -- the limits that due times depend on
+local PACE = {'mode', 'fastest', 'slowest', 'rate', 'batch', 'listed', 'capacity'} -- the limits that due times depend on
 local MOST = 5000 -- ids in one portion, so that no call holds up the store
 
 -- Returns how many requests may be sent now: none while the platform is left alone, one while it is probed.

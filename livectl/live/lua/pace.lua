@@ -20,7 +20,7 @@ end
 -- text: how often who is live is asked, and the budget that is left to the others.
 local function pace(terms, counts, totals)
   local all, live = math.max(1, counts.followed), counts.live
-  local capacity = terms.rate * terms.batch
+  local capacity = ((terms.capacity or 0) > 0 and terms.capacity or terms.rate) * terms.batch
   local of_live = between(LIVE_SOONEST, live / (capacity * LIVE_SHARE), LIVE_LATEST)
   local idle = math.max(1, all - live)
   local spare = math.max(capacity - live / of_live, capacity * IDLE_SHARE)

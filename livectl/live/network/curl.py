@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import pycurl
 
 from livectl import __version__
-from livectl.live.network.routes import NOT_PUBLIC, Route, Routes, UrlRefused, is_public
+from livectl.live.network.routes import NOT_PUBLIC, Route, Routes, UrlRefused, Way, is_public
 from livectl.models import Request, Response
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ WRITE_STOPPED_ERROR = 23  # a write function stopped the transfer
 
 
 # Of curl: there was no connection.
-UNREACHED_ERRORS = {pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY}
+UNREACHED_ERRORS = {
+    pycurl.E_COULDNT_CONNECT,
+    pycurl.E_COULDNT_RESOLVE_HOST,
+    pycurl.E_COULDNT_RESOLVE_PROXY,
+    pycurl.E_INTERFACE_FAILED,
+}
 
 
 class CurlPool:
@@ -119,12 +124,14 @@ class CurlPool:
 class Transfer:
     """One request on its way, redirects included. `response` is there once it has ended."""
 
-    def __init__(self, request: Request, hosts: Collection[str] | None, routes: Routes) -> None:
+    def __init__(self, request: Request, hosts: Collection[str] | None, routes: Routes, exit_name: str = "") -> None:
         self.request = request
         self.response: Response | None = None
         self.key = b""  # the sender's own mark
         self._hosts = hosts
         self._routes = routes
+        self._exit_name = exit_name
+        self._address = ""  # of this machine that it leaves from, where it is one of network.exits
         self._deadline = 0.0
         self._redirects = 0
         self._retried = False
@@ -137,11 +144,11 @@ class Transfer:
         if now >= self._deadline:
             return self._fail(f"timed out after {self.request.seconds:.0f} s")
         try:
-            route = self._routes.find(self.request.url, self._hosts)
+            route, way = self._routes.find(self.request.url, self._hosts), self._routes.way(self._exit_name)
         except UrlRefused as error:
             return self._fail(f"not asked: {error}", unreached=True)
         self._clear()
-        self._configure(handle, route)
+        self._configure(handle, route, way)
         handle.setopt(pycurl.TIMEOUT_MS, max(1, int((self._deadline - now) * 1000)))
         return True
 
@@ -184,7 +191,8 @@ class Transfer:
             return f"not asked: {self._refused_address} {NOT_PUBLIC}"
         if error == pycurl.E_OPERATION_TIMEDOUT:
             return f"timed out after {self.request.seconds:.0f} s"
-        return message or f"curl error {error}"
+        left_from = f", from {self._address}" if self._address else ""
+        return f"{message or f'curl error {error}'}{left_from}"
 
     def _follow_redirect(self, status: int, location: str) -> bool:
         """Prepares the request of a redirect. False: it leads where no request may go, so it is the response."""
@@ -213,15 +221,20 @@ class Transfer:
         )
         return True
 
-    def _configure(self, handle: Any, route: Route) -> None:
+    def _configure(self, handle: Any, route: Route, way: Way) -> None:
         request = self.request
+        self._address = way.address
         handle.reset()
         handle.setopt(pycurl.URL, route.url)
         handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         handle.setopt(pycurl.NOSIGNAL, 1)
         handle.setopt(pycurl.CAINFO, ca_file())
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, int(CONNECT_TIMEOUT_S * 1000))
-        handle.setopt(pycurl.PROXY, self._routes.proxy)  # when empty, curl ignores the environment's proxy too
+        handle.setopt(pycurl.PROXY, way.proxy)  # when empty, curl ignores the environment's proxy too
+        if way.address:
+            is_v6 = ":" in way.address
+            handle.setopt(pycurl.INTERFACE, f"host!{way.address}")
+            handle.setopt(pycurl.IPRESOLVE, pycurl.IPRESOLVE_V6 if is_v6 else pycurl.IPRESOLVE_V4)
         handle.setopt(pycurl.ACCEPT_ENCODING, "")  # whatever this curl can unpack
         if route.url.startswith("https"):
             handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)

@@ -11,14 +11,22 @@ import os
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
 from livectl.live.network.curl import CurlPool, Transfer
-from livectl.live.platforms.base import Call, CheckFailed, failed_observation, same_observations
-from livectl.models import CacheGet, CacheGetAll, CacheSet, Observation, Request, Response, State
+from livectl.live.platforms.base import (
+    CacheGet,
+    CacheGetAll,
+    CacheSet,
+    Call,
+    CheckFailed,
+    failed_observation,
+    same_observations,
+)
+from livectl.models import Observation, Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
@@ -38,20 +46,21 @@ log = logging.getLogger(__name__)
 class Fetcher:
     """Checks platforms and sends requests. It keeps its connections from one call to the next.
 
-    Any number of threads or greenlets may use it.
+    Any number of threads or greenlets may use it. `exit_name` names one of network.exits; without it, requests take the
+    usual way.
     """
 
     def __init__(self, routes: Routes, cache: CheckCache) -> None:
         self._routes = routes
         self._cache = cache
-        self._pools: list[CurlPool] = []
+        self._pools: defaultdict[str, list[CurlPool]] = defaultdict(list)  # by exit: connections are not shared
         self._pid = os.getpid()
 
-    def check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
+    def check(self, platform: Platform, ids: Sequence[str], context: CheckContext, exit_name: str = "") -> CheckReport:
         """Observes each of these streamers, in as many batches as the platform needs, all at once."""
-        known, requests = self._recheck(platform, ids, context)
+        known, requests = self._recheck(platform, ids, context, exit_name)
         batches = _split([each for each in ids if each not in known], platform.rate_limit(context.keys).batch)
-        driver = self._run_checks(platform, [platform.check(batch, context) for batch in batches])
+        driver = self._run_checks(platform, [platform.check(batch, context) for batch in batches], exit_name)
         for batch, generator in zip(batches, driver.generators, strict=True):
             observations = _complete_observations(platform.name, batch, generator, context)
             known |= {observation.id: observation for observation in observations}
@@ -98,22 +107,22 @@ class Fetcher:
         return answers, driver.requests
 
     def _recheck(
-        self, platform: Platform, ids: Sequence[str], context: CheckContext
+        self, platform: Platform, ids: Sequence[str], context: CheckContext, exit_name: str
     ) -> tuple[dict[str, Observation], int]:
         """Who is still live, of those who were, where the platform tells that of many at once."""
         if platform.recheck is None:
             return {}, 0
-        driver = self._run_checks(platform, [platform.recheck(ids, context)])
+        driver = self._run_checks(platform, [platform.recheck(ids, context)], exit_name)
         (generator,) = driver.generators
         if generator.error is not None:
             log.error("platform %s stumbled: %r", platform.name, generator.error, exc_info=generator.error)
         return dict(generator.result or {}), driver.requests
 
-    def list_page(self, platform: Platform, cursor: str, context: CheckContext) -> PageReport:
+    def list_page(self, platform: Platform, cursor: str, context: CheckContext, exit_name: str = "") -> PageReport:
         """A page of the platform's list of who is live. A bug there is a page that cannot be read."""
         if platform.listing is None:
             return PageReport(CheckFailed(State.UNKNOWN, "there is no list"), 0)
-        driver = self._run_checks(platform, [platform.listing.page(cursor, context)])
+        driver = self._run_checks(platform, [platform.listing.page(cursor, context)], exit_name)
         (generator,) = driver.generators
         if generator.error is None:
             return PageReport(generator.result, driver.requests)
@@ -126,12 +135,12 @@ class Fetcher:
     def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
         """The responses, in order. Only `hosts` may be asked; without them, any host whose address is public."""
         transfers = [Transfer(request, hosts, self._routes) for request in requests]
-        pool = self._borrow_pool()
+        pool = self._borrow_pool("")
         for transfer in transfers:
             pool.send(transfer)
         while pool.busy:
             run_in_real_thread(pool.receive)
-        self._pools.append(pool)
+        self._pools[""].append(pool)
         return [_response(transfer) for transfer in transfers]
 
     def run(self, platform: Platform, steps: Generator[Any, Any, T]) -> T:
@@ -146,20 +155,26 @@ class Fetcher:
         return [each.error or each.result for each in self._run_checks(platform, steps).generators]
 
     def close(self) -> None:
-        while self._pools:
-            self._pools.pop().close()
+        for pools in self._pools.values():
+            while pools:
+                pools.pop().close()
 
-    def _run_checks(self, platform: Platform, checks: Sequence[Generator[Any, Any, Any]]) -> _CheckDriver:
-        pool = self._borrow_pool()
-        driver = _CheckDriver(platform, [_CheckGenerator(check) for check in checks], pool, self._routes, self._cache)
+    def _run_checks(
+        self, platform: Platform, checks: Sequence[Generator[Any, Any, Any]], exit_name: str = ""
+    ) -> _CheckDriver:
+        pool, generators = self._borrow_pool(exit_name), [_CheckGenerator(check) for check in checks]
+        driver = _CheckDriver(platform, generators, pool, self._routes, self._cache, exit_name)
         driver.run()
-        self._pools.append(pool)  # not after an error, which may have left transfers on it
+        self._pools[exit_name].append(pool)  # not after an error, which may have left transfers on it
         return driver
 
-    def _borrow_pool(self) -> CurlPool:
+    def _borrow_pool(self, exit_name: str) -> CurlPool:
         if self._pid != os.getpid():  # a fork must not use the connections of its parent
-            self._pid, self._pools = os.getpid(), []
-        return self._pools.pop() if self._pools else CurlPool()
+            self._pid, self._pools = os.getpid(), defaultdict(list)
+        try:
+            return self._pools[exit_name].pop()
+        except IndexError:
+            return CurlPool()
 
 
 def _split(ids: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -217,7 +232,13 @@ class _CheckDriver:
     """Runs generators side by side: carries out each effect, and sends back what came of it."""
 
     def __init__(
-        self, platform: Platform, generators: list[_CheckGenerator], pool: CurlPool, routes: Routes, cache: CheckCache
+        self,
+        platform: Platform,
+        generators: list[_CheckGenerator],
+        pool: CurlPool,
+        routes: Routes,
+        cache: CheckCache,
+        exit_name: str,
     ) -> None:
         self.generators = generators
         self.requests = 0
@@ -225,6 +246,7 @@ class _CheckDriver:
         self._pool = pool
         self._routes = routes
         self._cache = cache
+        self._exit_name = exit_name
         self._ready: deque[tuple[_CheckGenerator, Any]] = deque((generator, None) for generator in generators)
         self._waiting_for_response: dict[Transfer, list[_CheckGenerator]] = {}
         self._in_flight: dict[bytes, Transfer] = {}  # equal requests are sent once
@@ -247,20 +269,26 @@ class _CheckDriver:
         if isinstance(effect, Request):
             self._send_request(generator, effect)
         elif isinstance(effect, CacheGet):
-            self._waiting_for_cache.append((generator, effect.key))
+            self._waiting_for_cache.append((generator, self._kept_as(effect.key)))
         elif isinstance(effect, CacheGetAll):
-            self._ready.append((generator, self._cache.cache_get(self._platform.name, effect.keys)))
+            keys = [self._kept_as(key) for key in effect.keys]
+            self._ready.append((generator, self._cache.cache_get(self._platform.name, keys)))
         elif isinstance(effect, CacheSet):
-            self._cache.cache_set(self._platform.name, effect.key, effect.value, effect.seconds)
+            key = self._kept_as(effect.key)
+            self._cache.cache_set(self._platform.name, key, effect.value, effect.seconds)
             self._ready.append((generator, None))
         elif isinstance(effect, Call):
             self._waiting_for_call.append((generator, effect))
+
+    def _kept_as(self, key: str) -> str:
+        """What a site gave to one exit, such as a visitor's cookie, is not shown to it by another."""
+        return f"{self._exit_name}/{key}" if self._exit_name else key
 
     def _send_request(self, generator: _CheckGenerator, request: Request) -> None:
         key = msgspec.msgpack.encode(request)
         transfer = self._in_flight.get(key)
         if transfer is None:
-            transfer = Transfer(request, self._platform.hosts, self._routes)
+            transfer = Transfer(request, self._platform.hosts, self._routes, self._exit_name)
             transfer.key = key
             self._in_flight[key] = transfer
             self._waiting_for_response[transfer] = []

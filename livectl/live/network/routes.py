@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from livectl.address import Exit
     from livectl.settings import Network
 
 NOT_PUBLIC = "is not a public address"  # ends the reason of a refusal
@@ -28,22 +29,44 @@ GLOBAL_UNICAST = IPv6Network("2000::/3")
 TUNNEL_NETWORKS = tuple(IPv6Network(text) for text in ("2001::/23", "2002::/16"))  # Teredo, ORCHID and the like; 6to4
 
 
+class Way(NamedTuple):
+    """How a request leaves this machine: from which of its addresses, by which proxy."""
+
+    address: str = ""  # empty: any
+    proxy: str = ""  # empty: none
+    problem: str = ""  # why it is closed
+
+
 class Routes:
-    """The settings of the network: hosts to send elsewhere, hosts that need not be public, the proxy."""
+    """The settings of the network: hosts to send elsewhere, hosts that need not be public, the proxy, the exits."""
 
     def __init__(
-        self, connect_to: Mapping[str, str], allowed: Collection[str] = (), proxy: str = "", problem: str = ""
+        self,
+        connect_to: Mapping[str, str],
+        allowed: Collection[str] = (),
+        proxy: str = "",
+        problem: str = "",
+        exits: Mapping[str, Way] | None = None,
     ) -> None:
         self._connect_to = {host.lower(): base.rstrip("/") for host, base in connect_to.items()}
         self._allowed = frozenset(host.lower() for host in allowed)
         self.proxy = proxy
+        self._ways = {"": Way(proxy=proxy), **(exits or {})}
         self._problem = problem  # why nothing at all may be asked
 
     @classmethod
     def from_settings(cls, network: Network) -> Routes:
         problem = network.proxy.problem if network.proxy else ""
         proxy = network.proxy.reveal() if network.proxy and not problem else ""
-        return cls(network.connect_to, network.allow, proxy, f"network.proxy: {problem}" if problem else "")
+        exits = {name: _way_of(f"network.exits.{name}", given) for name, given in network.exits.items()}
+        return cls(network.connect_to, network.allow, proxy, f"network.proxy: {problem}" if problem else "", exits)
+
+    def way(self, exit_name: str) -> Way:
+        """How requests leave by this exit; the empty name is that of the usual way."""
+        way = self._ways[exit_name]
+        if way.problem:
+            raise UrlRefused(way.problem)
+        return way
 
     def find(self, url: str, hosts: Collection[str] | None) -> Route:
         """The route to this URL. Only `hosts` are allowed; None allows any host whose address is public."""
@@ -59,6 +82,13 @@ class Routes:
             parts = urlsplit(url)
             return Route(base + urlunsplit(("", "", parts.path or "/", parts.query, "")), f"{host}{port}")
         return Route(url, public_only=hosts is None and host not in self._allowed and not self.proxy)
+
+
+def _way_of(setting: str, given: Exit) -> Way:
+    if given.proxy is None:
+        return Way(given.address)
+    problem = given.proxy.problem
+    return Way(problem=f"{setting}: {problem}") if problem else Way(proxy=given.proxy.reveal())
 
 
 class UrlRefused(Exception):  # noqa: N818

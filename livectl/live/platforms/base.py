@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import msgspec
 
 from livectl.errors import LivectlError, PlatformError
-from livectl.models import CacheGet, CacheGetAll, CacheSet, Observation, Request, Response, State
+from livectl.models import Observation, Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -134,6 +134,26 @@ class CheckContext(NamedTuple):
     now: float
     keys: Mapping[str, str]
     with_avatars: bool = False  # whether avatars may be asked for, where that takes a request of their own
+
+
+class CacheGet(msgspec.Struct, frozen=True):
+    """A platform wants a value that it kept: a token, an alias."""
+
+    key: str
+
+
+class CacheGetAll(msgspec.Struct, frozen=True):
+    """A platform wants several values that it kept, in one go."""
+
+    keys: tuple[str, ...]
+
+
+class CacheSet(msgspec.Struct, frozen=True):
+    """A platform keeps a value for the next check, in any process, for this many seconds."""
+
+    key: str
+    value: str
+    seconds: float
 
 
 class Call(NamedTuple):

@@ -72,6 +72,7 @@ class SiteRequest:
     query: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]
     body: bytes
+    client: str = ""  # the address that it came from
 
     def get(self, key: str) -> str:
         return dict(self.query).get(key, "")
