@@ -102,7 +102,7 @@ class LimitsByPlatform:
 
     def by_exits(self, platform: str, now: float) -> list[PollingLimits]:
         """The polling limits of each of network.exits, in the order that says whom each serves; or of the usual way."""
-        names, limits = tuple(self._settings.network.exits), self.at(platform, now)
+        names, limits = self._exits(platform), self.at(platform, now)
         rate = limits.rate / len(names) if self._has_key(platform) and names else limits.rate
         return [
             msgspec.structs.replace(limits, rate=rate, exit=name, exit_number=number, exits=len(names))
@@ -112,7 +112,7 @@ class LimitsByPlatform:
     def note_exits(self, store: Store, platform: str) -> None:
         """Notes once by which exits the platform is asked."""
         if platform not in self._exits_noted:
-            store.note_exits(platform, tuple(self._settings.network.exits))
+            store.note_exits(platform, self._exits(platform))
             self._exits_noted.add(platform)
 
     def split(self, platform: str, ids: Sequence[str], now: float) -> list[tuple[PollingLimits, list[str]]]:
@@ -126,6 +126,10 @@ class LimitsByPlatform:
             groups[shard_of(each, shards) % len(options)].append(each)
         return [(limits, some) for limits, some in zip(options, groups, strict=True) if some]
 
+    def _exits(self, platform: str) -> tuple[str, ...]:
+        """By name. A platform without hosts asks by itself, and not by us."""
+        return tuple(self._settings.network.exits) if platforms.get(platform).hosts else ()
+
     def _has_key(self, platform: str) -> bool:
         """Whether the budget belongs to a key of the user's, and not to an address."""
         keys = platform_keys(self._settings.platforms.get(platform))
@@ -134,7 +138,7 @@ class LimitsByPlatform:
     def __getitem__(self, platform: str) -> PollingLimits:
         """NotAStreamer if there is no such platform."""
         if platform not in self._limits:
-            limits, exits = polling_limits(self._settings, platforms.get(platform)), len(self._settings.network.exits)
+            limits, exits = polling_limits(self._settings, platforms.get(platform)), len(self._exits(platform))
             capacity = limits.rate * (1 if self._has_key(platform) else exits) if exits else 0.0
             self._limits[platform] = msgspec.structs.replace(limits, capacity=capacity)
         return self._limits[platform]

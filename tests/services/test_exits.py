@@ -23,6 +23,7 @@ from livectl.live.network.check_cache import InMemoryCache
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import CheckContext
+from livectl.live.polling import LimitsByPlatform
 from livectl.live.pulse import find_problems
 from livectl.live.store import Store
 from livectl.models import State, Streamer
@@ -252,6 +253,17 @@ def test_an_exit_that_is_blocked_costs_its_own_and_is_named(
     site.refused.clear()
     again = site.sweep(START + 60 + 300 + 60, 60)
     assert {each for each, clients in again.items() if clients == {HERE}} == own, "it comes back by itself"
+
+
+def test_a_platform_that_opens_its_own_connections_has_its_budget_once(client: redis.Redis) -> None:
+    settings = Settings(
+        home=Path("/nowhere"),
+        folder=Path("/nowhere"),
+        network=Network(exits={"home": Exit(HERE), "gone": Exit(NOWHERE)}),
+    )
+    limits = LimitsByPlatform(settings, Store(client))
+    assert [each.exit for each in limits.by_exits("streamlink", START)] == [""]
+    assert [each.exit for each in limits.by_exits("douyu", START)] == ["home", "gone"]
 
 
 def test_a_budget_that_belongs_to_a_key_is_shared_by_the_exits(fakes: Fakes, client: redis.Redis) -> None:
