@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.errors import ServerError
+from livectl.live import replicas
 from livectl.live.cells import COMMON, MIGRATING_KEY, OLD_VERSION_KEY, VERSION_KEY, Cells, half_done
 from livectl.live.lua_scripts import lua_script
 from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, PIECE, UNRESOLVED_KEY, apply_pieces, scan_hash
@@ -62,10 +63,10 @@ def put_in_place(client: Any, cells: Sequence[Cell], now: float) -> list[str]:
 
 def require_usable_server(client: Any, masked: str) -> None:
     """ServerError for a server that would lose what is kept there, or cannot keep it together."""
-    if int(_info(client, "cluster").get("cluster_enabled", 0)):
+    if not replicas.is_cluster(client) and int(_info(client, "cluster").get("cluster_enabled", 0)):
         raise ServerError(
-            f"{masked} is a node of a cluster, and the store takes one server.",
-            "Name a server of its own as `store:`; the broker may be elsewhere.",
+            f"{masked} is a node of a cluster, and is named as one server.",
+            "Name the cluster by some of its nodes: `store: redis+cluster://HOST:PORT,HOST:PORT`.",
         )
     policy = _info(client, "memory").get("maxmemory_policy", HARMLESS_POLICY)
     if policy != HARMLESS_POLICY:
