@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from livectl.live import collecting
 from livectl.live.alerts import delivery, digests
 from livectl.live.alerts.outbox import Outbox, read_targets
 from livectl.models import Streamer
@@ -166,6 +167,19 @@ def test_a_delivery_that_the_store_kept_from_its_end_is_gone_on_with_at_once(
             dispatcher.deliver_to("hook")
     assert world.deliver() == 0
     assert dispatcher.deliver_to("hook") == 1
+
+
+def test_a_go_live_is_told_whose_recorder_was_killed_before_it_collected(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.targets = {"hook": hook(receiver)}
+    world.follow("ada")
+    with monkeypatch.context() as patch:
+        patch.setattr(collecting, "collect", Mock(side_effect=KilledError))
+        with pytest.raises(KilledError):
+            world.see("live", "ada", name="Ada")
+    world.dispatcher.deliver()
+    assert titles(receiver) == ["Ada is live"]
 
 
 def _told_ids(receiver: Receiver) -> list[str]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from livectl.live import history, replicas
+from livectl.live import collecting, history, replicas
 from livectl.live.alerts import digests, message, outbox, rules
 from livectl.live.alerts.outbox import Lane, Outbox
 from livectl.live.alerts.rules import Objection
@@ -85,7 +85,8 @@ class AlertDispatcher:
         self._lease_s = CLUSTER_LEASE_SECONDS if replicas.is_cluster(client) else LEASE_SECONDS
 
     def deliver(self) -> None:
-        """Delivers to all targets that have no digest."""
+        """Delivers to all targets without a digest; also what is not collected yet, since its recorder was killed."""
+        collecting.collect(self._client, self._store.cell_places())
         if any("trouble" in target.on for target in self._settings.alerts.values()):
             self._record_troubles(self._hooks.clock())
         names = [name for name, target in self._settings.alerts.items() if target.digest is None]
