@@ -15,7 +15,7 @@ import msgspec
 from livectl.errors import FileError, Mistake, ServerError
 from livectl.live import old_keys, standing, store_records, store_upkeep
 from livectl.live.cells import COMMON, PLATFORMS_KEY, Cell, Cells, pack_cells, target_place
-from livectl.live.store_follows import PIECE, UNRESOLVED_KEY, chunks, scan_hash
+from livectl.live.store_follows import PIECE, UNRESOLVED_KEY, chunks, scan_hash, scan_pages
 from livectl.live.store_upkeep import IMPORTING_KEY
 
 if TYPE_CHECKING:
@@ -176,13 +176,9 @@ def _target(client: Any, name: str) -> Iterator[Line]:
     yield from _hashes(client, f"{target_place(name)}state", LEASE_FIELDS)
     yield from _hashes(client, f"{target_place(name)}lanes")
     yield from _hashes(client, f"{target_place(name)}notes")
-    cursor, key = 0, f"{target_place(name)}told"
-    while True:
-        cursor, pairs = client.zscan(key, cursor, count=PIECE)
-        if pairs:
-            yield ScoresLine(key=key, scores=dict(pairs))
-        if not int(cursor):
-            return
+    key = f"{target_place(name)}told"
+    for pairs in scan_pages(client.zscan, key):
+        yield ScoresLine(key=key, scores=dict(pairs))
 
 
 def _changes(client: Any) -> Iterator[Line]:

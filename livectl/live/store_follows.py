@@ -24,7 +24,7 @@ from livectl.live.cells import BUCKETS, COMMON, SHARDS_KEY, Cell, pack_cells
 from livectl.live.lua_scripts import lua_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from livectl.live.cells import Cells
     from livectl.models import Streamer, UnresolvedFollow
@@ -98,9 +98,14 @@ def apply_pieces(client: Any, cells: Cells) -> None:
 
 def scan_hash(client: Any, key: str) -> Iterator[dict[str, str]]:
     """The fields of a hash in pages; one may come twice while the hash grows."""
+    return scan_pages(client.hscan, key)
+
+
+def scan_pages(scan: Callable[..., Any], key: str) -> Iterator[Any]:
+    """What lies under a key, in pages, by the client's own way to scan keys of its kind."""
     cursor = 0
     while True:
-        cursor, rows = client.hscan(key, cursor, count=PIECE)
+        cursor, rows = scan(key, cursor, count=PIECE)
         if rows:
             yield rows
         if not int(cursor):

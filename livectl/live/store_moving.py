@@ -35,7 +35,7 @@ from livectl.live.cells import (
     shard_of,
 )
 from livectl.live.lua_scripts import lua_script
-from livectl.live.store_follows import PIECE, apply_pieces, chunks
+from livectl.live.store_follows import apply_pieces, chunks, scan_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -201,7 +201,7 @@ def _mover(kind: str) -> Callable[..., None]:
 
 
 def _move_hash(client: Any, source: str, _: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    for rows in _pages(client.hscan, source):
+    for rows in scan_pages(client.hscan, source):
         away = _split(rows, source, route)
         pipe = client.pipeline(transaction=False)
         for target, fields in away.items():
@@ -213,7 +213,7 @@ def _move_hash(client: Any, source: str, _: str, route: Callable[[str], str], ke
 
 
 def _move_scored(client: Any, source: str, _: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    for pairs in _pages(client.zscan, source):
+    for pairs in scan_pages(client.zscan, source):
         rows = dict(pairs)
         away = _split(rows, source, route)
         pipe = client.pipeline(transaction=False)
@@ -226,7 +226,7 @@ def _move_scored(client: Any, source: str, _: str, route: Callable[[str], str], 
 
 
 def _move_set(client: Any, source: str, _: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    for names in _pages(client.sscan, source):
+    for names in scan_pages(client.sscan, source):
         away = _split(names, source, route)
         pipe = client.pipeline(transaction=False)
         for target, some in away.items():
@@ -241,7 +241,7 @@ def _move_pulls(client: Any, source: str, kind: str, route: Callable[[str], str]
     """Poll weights change the sums of their cells with them."""
     pulls = lua_script(client, "pulls")
     is_cell = source.startswith("livectl:{")
-    for rows in _pages(client.hscan, source):
+    for rows in scan_pages(client.hscan, source):
         for target, ids in _split(rows, source, route).items():
             for some in chunks(ids, PULLS_AT_ONCE):
                 pulls(target.removesuffix(kind), store_records.encode_json([(each, rows[each]) for each in some]))
@@ -250,17 +250,6 @@ def _move_pulls(client: Any, source: str, kind: str, route: Callable[[str], str]
                 else:
                     client.hdel(source, *some)
         keep_on()
-
-
-def _pages(scan: Callable[..., Any], key: str) -> Iterator[Any]:
-    """What lies there, in pages; what comes while it is read belongs there."""
-    cursor = 0
-    while True:
-        cursor, rows = scan(key, cursor, count=PIECE)
-        if rows:
-            yield rows
-        if not int(cursor):
-            return
 
 
 def _split(names: Iterable[str] | Mapping[str, Any], source: str, route: Callable[[str], str]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from livectl.live import store_records
 from livectl.live.lua_scripts import ScriptCall, run_scripts
-from livectl.live.store_follows import UNRESOLVED_KEY
+from livectl.live.store_follows import UNRESOLVED_KEY, scan_hash
 from livectl.live.store_records import NewestOfAll
 
 if TYPE_CHECKING:
@@ -71,13 +71,9 @@ def _groups(sizes: dict[Cell, int]) -> Iterator[list[Cell]]:
 
 def read_lines(client: Any, cells: Cells) -> Iterator[list[StreamerRecord]]:
     """The lines of the follow list that lead to nobody who is followed."""
-    cursor = 0
-    while True:
-        cursor, lines = client.hscan(UNRESOLVED_KEY, cursor, count=PAGE_SIZE)
+    for lines in scan_hash(client, UNRESOLVED_KEY):
         keys = [(platform, written) for platform, _, written in (name.partition("/") for name in lines)]
         yield [record for record in read_some(client, cells, keys) if record.unresolved]
-        if not int(cursor):
-            return
 
 
 def read_newest(client: Any, cells: Cells, limit: int) -> NewestOfAll:

@@ -11,7 +11,7 @@ from livectl.errors import ServerError
 from livectl.live import replicas
 from livectl.live.cells import COMMON, MIGRATING_KEY, OLD_VERSION_KEY, VERSION_KEY, Cells, half_done
 from livectl.live.lua_scripts import lua_script
-from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, PIECE, UNRESOLVED_KEY, apply_pieces, scan_hash
+from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, UNRESOLVED_KEY, apply_pieces, scan_hash, scan_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -162,17 +162,13 @@ def _check_strangers(client: Any, cells: Cells, *, mend: bool) -> Iterator[Store
     for platform in cells.in_use():
         found: dict[str, None] = {}
         for cell, kind in product(cells.possible(platform), ("due", "claimed", "live", "ending", "others")):
-            key, cursor = f"{cell.place}{kind}", 0
-            while True:
-                cursor, pairs = client.zscan(key, cursor, count=PIECE)
+            for pairs in scan_pages(client.zscan, f"{cell.place}{kind}"):
                 ids = [name for name, _ in pairs]
-                follows = client.hmget(f"{cell.place}follows", ids) if ids else []
+                follows = client.hmget(f"{cell.place}follows", ids)
                 strangers = [each for each, text in zip(ids, follows, strict=True) if text is None]
                 found |= dict.fromkeys(strangers)
                 if strangers and mend:
-                    client.zrem(key, *strangers)
-                if not int(cursor):
-                    break
+                    client.zrem(f"{cell.place}{kind}", *strangers)
         if found:
             yield StoreFinding(f"asked on {platform} and not followed", len(found), tuple(found)[:MAX_NAMED])
 

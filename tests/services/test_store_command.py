@@ -28,8 +28,6 @@ OLD_ROW = '{"state":"offline","seen":1800000001,"since":1800000001,"first":18000
 @pytest.fixture
 def store(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Six streamers: one live, one who was, one in trouble, the others offline; a line that leads to nobody."""
-    monkeypatch.setattr(store_upkeep, "PIECE", 2)
-    monkeypatch.setattr(store_moving, "PIECE", 2)
     monkeypatch.setattr(store_copies, "PIECE", 2)
     monkeypatch.setattr(store_follows, "PIECE", 2)
     made = Store(client)
