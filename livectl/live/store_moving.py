@@ -46,6 +46,7 @@ PULLS_AT_ONCE = 500  # streamers: some 5 ms of the server's time
 HASHES = ("follows", "now", "page", "log", "recent", "viewers", "listed", "alias")
 SCORED = ("live", "ending", "others", "due", "claimed", "pushed")
 SETS = ("unlearned", "shown")
+MOVED = (*HASHES, *SCORED, *SETS, "pull")
 LEFT_BEHIND = ("pulls", "outbox", "applied", "repaced", "confirmed")  # in a cell that is not in use any more
 OLD_PLATFORMS_KEY, OLD_APPLYING_KEY = "livectl:platforms", "livectl:applying"
 GONE = "brought over to a newer version"  # in place of a list: an older livectl that still runs cannot follow anybody
@@ -117,9 +118,7 @@ def bring_over(client: Any, shards: int) -> None:
         used: set[Cell] = set()
         for platform in sorted(client.smembers(OLD_PLATFORMS_KEY)):
             cells = [Cell(platform, shard) for shard in range(shards)]
-            for kind in (*HASHES, *SCORED, *SETS, "pull"):
-                move = _mover(kind)
-                move(client, f"livectl:{kind}:{platform}", kind, _router(platform, kind, shards), keep_on)
+            _move_kinds(client, platform, {kind: f"livectl:{kind}:{platform}" for kind in MOVED}, shards, keep_on)
             client.delete(f"livectl:pulls:{platform}")
             used |= {cell for cell in cells if client.exists(f"{cell.place}follows", f"{cell.place}now")}
             client.hset(PLATFORMS_KEY, platform, pack_cells(cell for cell in used if cell.platform == platform))
@@ -146,9 +145,7 @@ def change_shards(client: Any, shards: int, wait: Callable[[float], None] = time
         for platform in before:
             possible = [Cell(platform, shard) for shard in range(most)]
             for cell in possible:
-                for kind in (*HASHES, *SCORED, *SETS, "pull"):
-                    move = _mover(kind)
-                    move(client, f"{cell.place}{kind}", kind, _router(platform, kind, shards), keep_on)
+                _move_kinds(client, platform, {kind: f"{cell.place}{kind}" for kind in MOVED}, shards, keep_on)
             for cell in possible[shards:]:
                 client.delete(*(f"{cell.place}{kind}" for kind in LEFT_BEHIND))
             used = [cell for cell in possible if client.exists(f"{cell.place}follows", f"{cell.place}now")]
@@ -194,47 +191,36 @@ def _router(platform: str, kind: str, shards: int) -> Callable[[str], str]:
     return lambda each: f"{Cell(platform, shard_of(each, shards)).place}{kind}"
 
 
-def _mover(kind: str) -> Callable[..., None]:
-    if kind == "pull":
-        return _move_pulls
-    return _move_set if kind in SETS else _move_scored if kind in SCORED else _move_hash
+def _move_kinds(
+    client: Any, platform: str, sources: Mapping[str, str], shards: int, keep_on: Callable[[], None]
+) -> None:
+    """Moves what lies under these keys to the cells that it belongs to, of so many."""
+    for kind, source in sources.items():
+        move = _move_pulls if kind == "pull" else _move
+        move(client, source, kind, _router(platform, kind, shards), keep_on)
 
 
-def _move_hash(client: Any, source: str, _: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    for rows in scan_pages(client.hscan, source):
-        away = _split(rows, source, route)
-        pipe = client.pipeline(transaction=False)
-        for target, fields in away.items():
-            pipe.hset(target, mapping={field: rows[field] for field in fields})
-        pipe.execute()
-        for fields in away.values():
-            client.hdel(source, *fields)
-        keep_on()
-
-
-def _move_scored(client: Any, source: str, _: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    for pairs in scan_pages(client.zscan, source):
-        rows = dict(pairs)
+def _move(client: Any, source: str, kind: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
+    scan, write, drop = _ways(client, kind)
+    for page in scan_pages(scan, source):
+        rows = dict.fromkeys(page) if kind in SETS else dict(page)
         away = _split(rows, source, route)
         pipe = client.pipeline(transaction=False)
         for target, names in away.items():
-            pipe.zadd(target, {name: rows[name] for name in names})
+            write(pipe, target, {name: rows[name] for name in names})
         pipe.execute()
         for names in away.values():
-            client.zrem(source, *names)
+            drop(source, *names)
         keep_on()
 
 
-def _move_set(client: Any, source: str, _: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    for names in scan_pages(client.sscan, source):
-        away = _split(names, source, route)
-        pipe = client.pipeline(transaction=False)
-        for target, some in away.items():
-            pipe.sadd(target, *some)
-        pipe.execute()
-        for some in away.values():
-            client.srem(source, *some)
-        keep_on()
+def _ways(client: Any, kind: str) -> tuple[Callable[..., Any], Callable[[Any, str, dict[str, Any]], Any], Any]:
+    """How keys of this kind are read in pages, what is in them is written, and taken away."""
+    if kind in SETS:
+        return client.sscan, lambda pipe, key, rows: pipe.sadd(key, *rows), client.srem
+    if kind in SCORED:
+        return client.zscan, lambda pipe, key, rows: pipe.zadd(key, rows), client.zrem
+    return client.hscan, lambda pipe, key, rows: pipe.hset(key, mapping=rows), client.hdel
 
 
 def _move_pulls(client: Any, source: str, kind: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
