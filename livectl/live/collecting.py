@@ -57,6 +57,12 @@ def collect(client: Any, places: Sequence[str]) -> int:
     return count
 
 
+def collect_all(client: Any, places: Sequence[str]) -> None:
+    """Takes all that is new in the outboxes of these cells, however much it is."""
+    while collect(client, places):
+        pass
+
+
 def trim(client: Any, places: Sequence[str], now: float) -> None:
     """Drops what was taken long enough ago."""
     oldest = f"{int((now - KEPT_SECONDS) * 1000)}-0"

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from livectl.errors import FileError, Mistake, ServerError
-from livectl.live import old_keys, standing, store_records, store_upkeep
+from livectl.live import collecting, old_keys, standing, store_records, store_upkeep
 from livectl.live.cells import COMMON, PLATFORMS_KEY, Cell, Cells, pack_cells, target_place
 from livectl.live.store_follows import PIECE, UNRESOLVED_KEY, chunks, scan_hash, scan_pages
 from livectl.live.store_upkeep import IMPORTING_KEY
@@ -80,6 +80,8 @@ ALLOWED_NAMES = (UNRESOLVED_KEY, TARGETS_KEY, f"{COMMON}troubles")
 
 def export_lines(client: Any, now: float) -> Iterator[str]:
     """The lines of a copy, read in pieces."""
+    cells = Cells(client)
+    collecting.collect_all(client, [cell.place for used in cells.in_use().values() for cell in used])
     yield _encode(FileHead(at=now))
     for line in _read_all(client):
         yield _encode(line)

@@ -140,7 +140,7 @@ def change_shards(client: Any, shards: int, wait: Callable[[float], None] = time
             wait(2 * NOTED_SECONDS)
         apply_pieces(client, cells)
         before = cells.in_use()
-        collecting.collect(client, [cell.place for used in before.values() for cell in used])
+        collecting.collect_all(client, [cell.place for used in before.values() for cell in used])
         most = max(int(client.hget(MIGRATING_KEY, "from")), shards)
         for platform in before:
             possible = [Cell(platform, shard) for shard in range(most)]

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from livectl.errors import ServerError
-from livectl.live import old_keys, store_copies, store_follows, store_moving, store_upkeep
+from livectl.live import collecting, old_keys, store_copies, store_follows, store_moving, store_upkeep
 from livectl.live.cells import KEYS_VERSION
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
@@ -252,6 +252,34 @@ def test_the_number_of_shards_changes_piece_by_piece(store: Store, client: redis
     assert sorted(again.claim([LIMITS], START + 10_000, 60)[0][1]) == list("abcdef")
     with pytest.raises(ServerError, match=f"in {shards} shards, and polling.shards is 16"):
         again.prepare(16)
+
+
+def not_collected(store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Leaves all changes in their cells, more than are collected at once, as killed workers do; returns them."""
+    changes = sorted((change.id, change.kind) for change in store.changes())
+    client.delete("livectl:{-}:outbox", "livectl:{-}:taken")
+    monkeypatch.setattr(collecting, "MAX_TAKEN", 1)
+    monkeypatch.setattr(collecting, "MAX_ROUNDS", 1)
+    return changes
+
+
+def test_changes_that_nobody_has_collected_outlive_their_cells(
+    store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = not_collected(store, client, monkeypatch)
+    store_moving.migrate(client, 1, wait=lambda _: None)
+    assert sorted((change.id, change.kind) for change in Store(client).changes()) == changes
+
+
+def test_changes_that_nobody_has_collected_are_in_a_copy(
+    store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes, path = not_collected(store, client, monkeypatch), tmp_path / "copy.jsonl"
+    path.write_text("".join(f"{line}\n" for line in store_copies.export_lines(client, START)))
+    client.flushdb()
+    with path.open("rb") as file:
+        store_copies.import_lines(client, file, "copy", START)
+    assert sorted((change.id, change.kind) for change in Store(client).changes()) == changes
 
 
 def test_a_number_of_shards_that_does_not_fit_is_refused(client: redis.Redis) -> None:
