@@ -12,12 +12,12 @@ How many shards a platform has is noted in the store, and which of its cells are
 from __future__ import annotations
 
 import time
-from binascii import crc_hqx
 from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
+from livectl.cluster_keys import SLOTS, key_slot
 from livectl.errors import ServerError
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ KEYS_VERSION = 4  # 1 had no order of those who are not live, and nothing packed
 DEFAULT_SHARDS = 16
 BUCKETS = 1024  # of a platform: a bucket of a million streamers is a piece
 MAX_SHARDS = BUCKETS  # a bucket lies in one cell
-SLOTS = 16_384  # of a cluster
 WINDOW = SLOTS // 128  # slots that a cell may lie in
 NOTED_SECONDS = 5.0  # for so long the number of shards is taken as known; whoever changes it waits for twice as long
 
@@ -142,15 +141,11 @@ def cell_place(platform: str, shard: int) -> str:
     plain names one node of three would have half of them.
     """
     first = int((_spread(shard) + crc32(platform.encode()) / 2**32) * SLOTS)
-    tag, tries = f"{platform}:{shard}", 0
-    while (_slot(tag) - first) % SLOTS >= WINDOW:
+    place, tries = f"livectl:{{{platform}:{shard}}}:", 0
+    while (key_slot(place) - first) % SLOTS >= WINDOW:
         tries += 1
-        tag = f"{platform}:{shard}.{tries}"
-    return f"livectl:{{{tag}}}:"
-
-
-def _slot(tag: str) -> int:
-    return crc_hqx(tag.encode(), 0) % SLOTS
+        place = f"livectl:{{{platform}:{shard}.{tries}}}:"
+    return place
 
 
 def _spread(number: int) -> float:
