@@ -60,10 +60,9 @@ class Standing:
         self.sums = CellCounts(*map(sum, zip(*counts.values(), strict=True))) if counts else CellCounts()
 
     @classmethod
-    def parse(cls, flat: Sequence[str]) -> Standing:
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        totals = fields.pop(TOTALS, "")
-        return cls({int(shard): CellCounts(*map(int, text.split())) for shard, text in fields.items()}, totals)
+    def parse(cls, fields: Mapping[str, str]) -> Standing:
+        counts = {int(shard): CellCounts(*map(int, text.split())) for shard, text in fields.items() if shard != TOTALS}
+        return cls(counts, fields.get(TOTALS, ""))
 
     def others(self, cell: Cell, live_read: float = 0.0) -> str:
         """What the scripts of this cell are told of the others."""
@@ -89,8 +88,7 @@ def _parse_look(row: Sequence[Any]) -> CellLook:
 
 
 def read_standing(client: Any, platform: str) -> Standing:
-    fields = client.hgetall(platform_place(platform) + "standing")
-    return Standing.parse([word for field in fields.items() for word in field])
+    return Standing.parse(client.hgetall(platform_place(platform) + "standing"))
 
 
 def refresh(client: Any, cells: Cells, changed: Iterable[Cell]) -> None:

@@ -147,7 +147,7 @@ class Store:
         answer = lua_script(self._client, "answer")
         told = terms, extra_requests, encoded.answers
         live_read, flat = answer(platform_place(platform), *told, health=limits.account)
-        known = Standing.parse(flat)
+        known = Standing.parse(dict(zip(flat[::2], flat[1::2], strict=True)))
         calls = [
             ScriptCall("record", cell.place, (terms, known.others(cell, float(live_read)), known.totals, *rows))
             for cell, rows in encoded.cells.items()
@@ -204,9 +204,11 @@ class Store:
         while self._client.xtrim(OUTBOX_KEY, minid=first, approximate=True, limit=TRIMMED_AT_ONCE):
             pass
         self._client.xtrim(OUTBOX_KEY, minid=first, approximate=False)  # the rest of a node of the stream
-        collecting.collect(self._client, self.cell_places())
-        collecting.trim(self._client, self.cell_places(), now)
-        return sum(self._forget_unfollowed(cell, now - SESSION_KEEP_SECONDS) for cell in self._all_cells())
+        cells = self._all_cells()
+        places = [cell.place for cell in cells]
+        collecting.collect(self._client, places)
+        collecting.trim(self._client, places, now)
+        return sum(self._forget_unfollowed(cell, now - SESSION_KEEP_SECONDS) for cell in cells)
 
     # What only reads
 

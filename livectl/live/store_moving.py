@@ -70,9 +70,9 @@ def prepare(client: Any, shards: int | None = None) -> None:
     if migrating and "to" in migrating:
         raise half_done(migrating)
     if migrating or (version is None and old_version is not None and int(old_version) < KEYS_VERSION):
-        if _count_old(client) > SMALL and migrating:
-            raise half_done(migrating)
         if _count_old(client) > SMALL:
+            if migrating:
+                raise half_done(migrating)
             require_no_older(client)
         bring_over(client, shards or DEFAULT_SHARDS)
     if version is None:
@@ -96,8 +96,7 @@ def migrate(client: Any, shards: int | None = None, wait: Callable[[float], None
         shards = int(migrating["to"])
     elif migrating or _is_older(client):
         bring_over(client, shards or DEFAULT_SHARDS)
-    prepare_anew = not migrating and client.get(SHARDS_KEY) is None
-    if prepare_anew:
+    if not migrating and client.get(SHARDS_KEY) is None:
         prepare(client, shards)
     if shards is not None and ("to" in migrating or shards != int(client.get(SHARDS_KEY) or DEFAULT_SHARDS)):
         change_shards(client, shards, wait)
