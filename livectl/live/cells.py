@@ -135,6 +135,11 @@ def shard_of(streamer_id: str, shards: int) -> int:
     return bucket_of(streamer_id) % shards
 
 
+def exit_of(shard: int, exits: int) -> int:
+    """The number of the exit, of so many, that serves a shard: a streamer keeps to one."""
+    return shard % exits
+
+
 @cache
 def cell_place(platform: str, shard: int) -> str:
     """A cell. Those of a platform lie evenly over the slots of a cluster, however many they and its nodes are: by their

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from livectl.live import platforms
-from livectl.live.cells import DEFAULT_SHARDS, shard_of
+from livectl.live.cells import DEFAULT_SHARDS, exit_of, shard_of
 from livectl.live.platforms.base import CheckContext, NotAStreamer
 from livectl.live.store_records import DIGITS
 from livectl.models import PollingLimits, State
@@ -123,7 +123,7 @@ class LimitsByPlatform:
         shards = self._store.cells.shards if self._store else DEFAULT_SHARDS
         groups: list[list[str]] = [[] for _ in options]
         for each in ids:
-            groups[shard_of(each, shards) % len(options)].append(each)
+            groups[exit_of(shard_of(each, shards), len(options))].append(each)
         return [(limits, some) for limits, some in zip(options, groups, strict=True) if some]
 
     def _exits(self, platform: str) -> tuple[str, ...]:

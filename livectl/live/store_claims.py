@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl.live import store_records
-from livectl.live.cells import platform_place
+from livectl.live.cells import exit_of, platform_place
 from livectl.live.lua_scripts import ScriptCall, run_scripts
 from livectl.live.standing import Standing, look_at
 
@@ -42,7 +42,7 @@ class Portion:
         self.limits = limits
         self.everywhere = everywhere
         self.looks = {
-            cell: look for cell, look in everywhere.items() if cell.shard % limits.exits == limits.exit_number
+            cell: look for cell, look in everywhere.items() if exit_of(cell.shard, limits.exits) == limits.exit_number
         }
         self.granted = self.spent = 0
         self.repace = self.totals = ""

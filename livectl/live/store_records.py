@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from livectl.live.cells import exit_of
 from livectl.models import (
     Change,
     Observation,
@@ -336,7 +337,9 @@ def decode_health(
     """Puts together what is noted of a platform and its exits, and how its cells look."""
     whole = _decode_health(platform, health, list(looks.values()))
     names = [name for _, name in exits_of({platform: health})]
-    served = [[look for cell, look in looks.items() if cell.shard % len(names) == at] for at in range(len(names))]
+    served = [
+        [look for cell, look in looks.items() if exit_of(cell.shard, len(names)) == at] for at in range(len(names))
+    ]
     exits = tuple(
         msgspec.structs.replace(_decode_health(platform, by_exit[platform, name], some), exit=name)
         for name, some in zip(names, served, strict=True)

@@ -256,7 +256,7 @@ def test_the_number_of_shards_changes_piece_by_piece(store: Store, client: redis
 
 def not_collected(store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Leaves all changes in their cells, more than are collected at once, as killed workers do; returns them."""
-    changes = sorted((change.id, change.kind) for change in store.changes())
+    changes = sorted((change.id, str(change.kind)) for change in store.changes())
     client.delete("livectl:{-}:outbox", "livectl:{-}:taken")
     monkeypatch.setattr(collecting, "MAX_TAKEN", 1)
     monkeypatch.setattr(collecting, "MAX_ROUNDS", 1)

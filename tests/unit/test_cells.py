@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from redis.crc import key_slot
 
+from livectl import cluster_keys
 from livectl.live import cells, platforms
 
 
@@ -15,7 +16,7 @@ from livectl.live import cells, platforms
 def test_the_cells_of_each_platform_are_shared_evenly(shards: int, nodes: int) -> None:
     for platform in platforms.names():
         slots = [key_slot(f"{cells.cell_place(platform, shard)}now".encode()) for shard in range(shards)]
-        counts = Counter(slot * nodes // cells.SLOTS for slot in slots)
+        counts = Counter(slot * nodes // cluster_keys.SLOTS for slot in slots)
         assert max(counts.values()) <= shards / nodes * 1.25, platform
 
 
