@@ -16,6 +16,7 @@ from livectl.live.network.fetcher import CheckReport, Fetcher
 from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import same_observations, unresolved_observation
 from livectl.live.polling import LimitsByPlatform
+from livectl.live.store_away import write_when_back
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
@@ -124,20 +125,10 @@ class Checker:
         return report.observations
 
     def _when_back(self, write: Callable[[], object]) -> None:
-        """Writes, again and again while the store is away. It is harmless to write the same twice."""
         from redis.exceptions import ConnectionError as AwayError
         from redis.exceptions import TimeoutError as SilentError
 
-        deadline = time.monotonic() + self._away_seconds
-        while True:
-            try:
-                write()
-            except (AwayError, SilentError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(AGAIN_SECONDS)
-            else:
-                return
+        write_when_back(write, self._away_seconds, AGAIN_SECONDS, (AwayError, SilentError))
 
     def _check(self, platform: Platform, ids: Sequence[str], context: CheckContext, exit_name: str) -> CheckReport:
         """Asks nothing of a platform whose key is unset: it would be asked as somebody else."""

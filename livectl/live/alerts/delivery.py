@@ -17,6 +17,7 @@ from livectl.live import collecting, history, replicas
 from livectl.live.alerts import digests, message, outbox, rules
 from livectl.live.alerts.outbox import Lane, Outbox
 from livectl.live.alerts.rules import Objection
+from livectl.live.store_away import write_when_back
 from livectl.live.store_reader import find_history
 from livectl.units import format_count
 
@@ -382,14 +383,7 @@ def _describe_backlog(name: str, target: Target | None, store: Store, cursor: st
 
 def _insist(settle: Callable[[], bool]) -> bool:
     """Settles what has happened, though the store is away for a moment: who does not, sends the alert once more."""
-    until = time.monotonic() + SETTLE_SECONDS
-    while True:
-        try:
-            return settle()
-        except RedisError:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(SETTLE_PAUSE_SECONDS)
+    return write_when_back(settle, SETTLE_SECONDS, SETTLE_PAUSE_SECONDS, (RedisError,))
 
 
 def _retry_delay(tries: int, outcome: DeliveryOutcome) -> float:
