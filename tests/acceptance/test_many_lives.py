@@ -178,14 +178,18 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str)
         assert store.live_streamers() == []
         moments = itertools.count(1)
 
-        def all_found() -> bool:
+        def began() -> Counter[str]:
+            return Counter(change.id for change in store.changes() if change.kind == "began")
+
+        def all_told() -> bool:
+            # A step after their state: whoever records somebody collects the changes of all once that is done.
             clock.set(next(moments))
-            return len(store.live_streamers()) == len(some["douyu"])
+            return len(began()) == len(some["douyu"])
 
         with worker(tmp_path, environ, "-P", "threads", "-c", "2"):
-            wait_for(all_found)
-    began = Counter(change.id for change in store.changes() if change.kind == "began")
-    assert began == Counter(some["douyu"])
+            wait_for(all_told)
+    assert len(store.live_streamers()) == len(some["douyu"])
+    assert began() == Counter(some["douyu"])
 
 
 def test_a_fresh_folder_shows_somebody_live_within_a_minute(tmp_path: Path) -> None:
