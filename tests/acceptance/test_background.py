@@ -21,6 +21,7 @@ from celery import Celery
 from livectl import cli
 from livectl.address import Address
 from livectl.context import CommandContext
+from livectl.ops.cluster import presence
 from livectl.ops.processes import process
 from livectl.ops.services import background, members
 from livectl.ops.services.background import BackgroundProcess
@@ -218,8 +219,10 @@ def test_stopped_now_a_worker_keeps_its_jobs_for_others(
 
     assert answer("-A", "proj", "worker", "-P", pool, "--detach", cwd=tmp_path, environ=set_broker).returncode == 0
     begin_job(set_broker, 60)
-    assert answer("stop", "--now", cwd=tmp_path, environ=set_broker).returncode == 0
     with redis.Redis.from_url(store_url) as store:
+        wait_for(lambda: store.keys(f"{presence.WORKERS_PREFIX}*"), what="the worker on the list of the watch")
+        assert answer("stop", "--now", cwd=tmp_path, environ=set_broker).returncode == 0
+        assert store.keys(f"{presence.WORKERS_PREFIX}*") == [], "nobody misses it"
         assert (store.llen("livectl"), store.hlen("livectl:unacked")) == (queued, 1 - queued)
     assert begun_and_ended(set_broker) == ["began"]
 

@@ -183,7 +183,7 @@ def test_a_worker_that_falls_silent_is_told_and_one_that_ends_is_not(stage: Stag
     assert hear("a@h", "b@h", "d@h") == ["recovered: the worker b@h is at work again"]
     assert hear("a@h", seconds=120) == ["silent: 2 workers have fallen silent"]
     (change, *_) = reversed(list(Store(stage.store).changes()))
-    assert change.before.startswith("b@h, d@h. Not ended in order: killed, ")
+    assert change.before.startswith("b@h, d@h. Not told to end: killed, ")
     assert hear("a@h", seconds=3_700) == []
     assert stage.store.zrange(key, 0, -1) == ["a@h"], "the others are forgotten"
     stage.depths = QueueDepths(queues=())

@@ -180,7 +180,7 @@ def workers_changed(names: Sequence[str], trouble: str) -> Report:
     if not trouble:
         verb = "is" if len(names) == 1 else "are"
         return Report("workers", "recovered", f"{who} {verb} at work again", all_names.strip(), "workers")
-    why = "Not ended in order: killed, standing still, or cut off from the store."
+    why = "Not told to end: killed, standing still, or cut off from the store."
     return Report("workers", "silent", f"{who} {verb} fallen silent", f"{all_names}{why}", "workers")
 
 

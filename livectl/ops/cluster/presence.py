@@ -1,5 +1,5 @@
-"""Which workers there are: those of livectl say so every ten seconds, and take it back when they end in order; of all
-others it is remembered which queue they read.
+"""Which workers there are: those of livectl say so every ten seconds, and take it back when they are told to end; of
+all others it is remembered which queue they read.
 
     livectl:workers:APP    zset  worker -> when it was heard of last, in UTC seconds by the store's clock
     livectl:watch:readers        queue -> who read it last and when (`LastReaders`), as JSON: a beat may start anew
@@ -50,6 +50,7 @@ class Presence:
         from celery import signals
 
         signals.worker_ready.connect(self.begin, weak=False, dispatch_uid="livectl.presence.begin")
+        signals.worker_shutting_down.connect(self.take_back, weak=False, dispatch_uid="livectl.presence.take_back")
         signals.worker_shutdown.connect(self.end, weak=False, dispatch_uid="livectl.presence.end")
 
     def begin(self, sender: Any, **_: Any) -> None:
@@ -59,8 +60,12 @@ class Presence:
             self._thread = threading.Thread(target=self._say_on, name="livectl-presence", daemon=True)
             self._thread.start()
 
-    def end(self, **_: Any) -> None:
+    def take_back(self, **_: Any) -> None:
+        """Nobody waits for one that was told to end: a green or solo one is killed if its jobs have no more time."""
         self._ended.set()
+
+    def end(self, **_: Any) -> None:
+        self.take_back()
         if self._thread is not None:
             self._thread.join(STOP_S)
 
