@@ -85,9 +85,9 @@ def _platforms_view(settings: Settings, healths: Mapping[str, PlatformHealth]) -
         Column("platform", "whole"),
         Column("at once", "number", rank=2),
         Column("budget", "number", rank=1),
-        Column("watched", rank=4),
+        Column("watched", rank=3),
         Column("key", least=24),
-        Column("addresses", rank=3, least=16),
+        Column("addresses", rank=4, least=16),
     )
     views = [_describe(name, settings, healths.get(name)) for name in platforms.names()]
     words = [

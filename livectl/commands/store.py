@@ -177,16 +177,18 @@ def _show_info(context: CommandContext) -> None:
 
 
 def _facts(info: StoreInfo, masked: str) -> list[tuple[str, str]]:
-    by_platform = ", ".join(f"{count} on {name}" for name, count in info.platforms.items() if count)
+    from livectl.units import format_count
+
+    by_platform = ", ".join(f"{count:,} on {name}" for name, count in info.platforms.items() if count)
     return [
         ("server", f"{info.server} at {masked}, {info.memory / MEBIBYTE:.0f} MB, {info.policy or 'policy unknown'}"),
         ("keys", f"version {info.version}, {info.shards} shards a platform" if info.version else "none yet"),
-        ("followed", f"{info.followed}{f': {by_platform}' if by_platform else ''}"),
-        ("live", str(info.live)),
-        ("known", f"{info.known}, followed or not"),
+        ("followed", f"{info.followed:,}{f': {by_platform}' if by_platform else ''}"),
+        ("live", f"{info.live:,}"),
+        ("known", f"{info.known:,}, followed or not"),
         ("lead to nobody", str(info.unresolved) if info.unresolved else ""),
-        ("changes", f"{info.changes} kept for alerts"),
-        ("follow list", f"number {info.generation}" if info.generation else ""),
+        ("changes", f"{info.changes:,} kept for alerts"),
+        ("follow list", f"changed {format_count(info.generation, 'time')}" if info.generation else ""),
         ("half applied", f"{info.pieces_left} pieces of it are left" if info.pieces_left else ""),
     ]
 

@@ -234,12 +234,13 @@ def check_push(facts: Facts) -> Iterator[Finding]:
     for health in facts.platforms.pushed:
         is_heard = health.is_heard(facts.now)
         if health.problem and facts.now - (health.problem_at or 0.0) >= MIN_SILENT_S:
+            others = "others are asked" if is_heard else "all are asked"
             told_of = f"{health.platform} tells of {health.covered} of {format_count(health.wanted, 'streamer')}"
             yield Finding(
                 id="push-silent",
                 level="warn",
                 title=told_of if is_heard else f"{health.platform} does not tell of go-lives",
-                evidence=f"since {format_instant(health.problem_at or facts.now)}: {health.problem}; others are asked",
+                evidence=f"since {format_instant(health.problem_at or facts.now)}: {health.problem}; {others}",
                 cure=health.cure or "It is tried again by itself.",
             )
         elif not is_heard and not health.problem:

@@ -274,7 +274,7 @@ def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
         return answer
 
     good = child("a", "print('hello', flush=True);" + WAIT, check_health=check_health)
-    supervised = SupervisorRun([good], clock=clock)
+    supervised = SupervisorRun([good, child("b", WAIT)], clock=clock)
 
     def checked_again(step: int) -> bool:
         """By a check that began after time last passed."""
@@ -285,7 +285,8 @@ def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
     assert supervised.run(*passes, (is_ready, signal.SIGTERM)) == 0
     assert supervised.lines_of("a") == ["hello"]
     assert len(set(checked_pids)) == 1
-    assert ("ready: a at work" in supervised.lines_of("up")) == bool(answer)  # only what has answered is called ready
+    # Only what has answered is called ready.
+    assert ("ready: a at work; b started" in supervised.lines_of("up")) == bool(answer)
 
 
 def test_a_health_check_that_hangs_holds_up_no_line() -> None:

@@ -20,7 +20,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_all_are_listed_with_how_they_are_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_are_listed_with_how_they_are_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = (
         "push: [kick]\nplatforms:\n  twitch:\n    client_id: mine\n    client_secret: hidden\n  douyu: {budget: 90/m}\n"
     )
@@ -36,6 +38,9 @@ def test_all_are_listed_with_how_they_are_asked(tmp_path: Path, capsys: pytest.C
     assert (twitch["can_list"], rows["kick"]["can_list"], rows["soop"]["can_list"]) == (True, False, True)
     assert rows["douyu"]["budget"] == "90/m", "as the settings have it"
     assert (rows["kick"]["key"], rows["kick"]["key_set"], rows["douyu"]["key"]) == ("needed", [], "none")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["platforms"]) == 0
+    assert "asked, push" in capsys.readouterr().out, "how it is watched has room in a small terminal"
 
 
 @pytest.mark.parametrize(

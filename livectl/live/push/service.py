@@ -121,5 +121,5 @@ class PushService:
     def _tell(self, about: str, problem: str) -> None:
         """Says what is new."""
         if problem != self._problems.get(about, ""):
-            self._say(f"{about}: {problem or 'it works again'}")
+            self._say(f"{about}: {problem or 'it works'}")
         self._problems[about] = problem

@@ -273,7 +273,9 @@ class Supervisor:
         monitored = [process for process in self._processes if process.spec.check_health]
         if monitored and not self._all_ready and all(process.was_healthy for process in monitored):
             self._all_ready = True
-            self._write_own_line(f"{READY_PREFIX}{', '.join(process.name for process in monitored)} at work")
+            others = [process.name for process in self._processes if process not in monitored]
+            started = f"; {', '.join(others)} started" if others else ""
+            self._write_own_line(f"{READY_PREFIX}{', '.join(process.name for process in monitored)} at work{started}")
 
     def _stop_next(self, now: float) -> None:
         """Stops the last child that still runs: it may need the children that started before it."""
