@@ -236,7 +236,7 @@ def backfill(
         context.note_change("stop backfill", name)
         context.show(filling.render(stopped))
         return 0
-    entry = reading.find_entry(name, reading.read_snapshot(context, file, says_unread=False))
+    entry = reading.find_anywhere(context, name, file)
     window, rate = reading.past_window(context, start, end, options["keyword"] or ""), options["rate"]
     pace = reading.parse_pace(rate) if rate else None
     if options["dry_run"]:

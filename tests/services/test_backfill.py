@@ -15,7 +15,7 @@ import pytest
 
 from livectl.errors import UsageError
 from livectl.models import Interval, Schedule
-from livectl.ops.beat import backfill
+from livectl.ops.beat import backfill, store_entries
 from livectl.ops.beat.backfill import Backfill, BackfillStore, BackfillWindow
 from livectl.ops.schedules import cron
 from livectl.units import Rate
@@ -161,7 +161,9 @@ def test_a_backfill_touches_nothing_of_the_beats(world: World) -> None:
 
 
 def test_a_command_that_is_killed_goes_on_and_sends_each_run_once(tmp_path: Path, store_url: str, world: World) -> None:
-    (tmp_path / "schedules.yaml").write_text("schedules: {a: {task: livectl.ping, every: 1h}}")
+    """The entry is one that a program has added: no file has it."""
+    (tmp_path / "schedules.yaml").write_text("schedules: {b: {task: livectl.ping, every: 1h}}")
+    store_entries.add(world.store, "a", {"task": "livectl.ping", "every": "1h"})
     environ = {**os.environ, "LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url, "HOME": str(tmp_path)}
     words = ["schedules", "backfill", "a", "--from", "2026-01-01", "--to", "2026-01-03"]
     command = [sys.executable, "-m", "livectl", *words]
