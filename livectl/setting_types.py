@@ -33,9 +33,12 @@ if TYPE_CHECKING:
 RedisAddress = Annotated[Address, "of a Redis"]
 StoreAddress = Annotated[Address, "of a Redis, of a cluster, or of the sentinels of one"]
 Port = Annotated[int, "of TCP"]
+Shards = Annotated[int, "of a platform"]
 Endpoint = Annotated[str, "scheme, host and port"]
 PublicUrl = Annotated[str, "https, host and path"]
 CeleryValue = Annotated[Any, "as it is, or from env: or file:"]  # a Secret where that is unset
+
+MAX_SHARDS = 1024  # of a platform in the store: a bucket of a million streamers is a piece (live/cells.py)
 
 
 class _TextReader:
@@ -123,6 +126,7 @@ def value_readers(environ: Mapping[str, str], folder: Path, secret_files: set[Pa
         Window: lambda value: parse_window(text(value)),
         PlaceText: parse_place,
         Port: _parse_port,
+        Shards: _parse_shards,
         Endpoint: lambda value: _parse_endpoint(text(value)),
         PublicUrl: lambda value: _parse_public_url(text(value)),
         Exit: texts.exit,
@@ -133,6 +137,12 @@ def value_readers(environ: Mapping[str, str], folder: Path, secret_files: set[Pa
 def _parse_port(value: Any) -> Port:
     if type(value) is not int or not 0 < value <= MAX_PORT:
         raise SettingsError(f"a port is a number from 1 to {MAX_PORT}", "Write 8787.")
+    return value
+
+
+def _parse_shards(value: Any) -> Shards:
+    if type(value) is not int or not 0 < value <= MAX_SHARDS:
+        raise SettingsError(f"a store has 1 to {MAX_SHARDS} shards a platform", "Write 16, which suits most.")
     return value
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from livectl import placeholders
+from livectl import placeholders, setting_types
 from livectl.address import Address, Exit
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
-from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, StoreAddress, value_readers
+from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, Shards, StoreAddress
 from livectl.task_settings import Expect, Retry, TaskSettings, Unique
 from livectl.units import ByteSize, Duration, Rate, TimeOfDay, Timezone, Window  # noqa: TC001 - msgspec reads them
 from livectl.worker_options import WorkerSettings  # noqa: TC001 - likewise
@@ -96,7 +96,7 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
     fastest: Duration = 15.0  # nobody is asked after more often
     slowest: Duration = 15 * MINUTE_S  # nobody is asked after less often
     merge: Duration = 10 * MINUTE_S  # a stream that is back within it is still the same one
-    shards: int | None = None  # in how many pieces the store keeps a platform: as it does already, else in 16
+    shards: Shards | None = None  # in how many pieces the store keeps a platform: as it does already, else in 16
 
     def __post_init__(self) -> None:
         if not 0 < self.fastest <= self.slowest:
@@ -357,7 +357,7 @@ def _read_settings_file(
     from livectl.validation import StructReader
 
     _check_is_file(path, name)
-    reader = StructReader(yamlfile.load(path, name), value_readers(environ, path.parent, secret_files))
+    reader = StructReader(yamlfile.load(path, name), setting_types.value_readers(environ, path.parent, secret_files))
     values = reader.read(FileSettings)
     if isinstance(celery := values.get("celery"), dict):
         from livectl import celery_settings
@@ -402,8 +402,8 @@ def _usable_values(path: Path, name: str, environ: Mapping[str, str]) -> dict[st
     from livectl.validation import StructReader, is_invalid
 
     _check_is_file(path, name)
-    values = StructReader(yamlfile.load(path, name), value_readers(environ, path.parent, set())).read(FileSettings)
-    return {key: value for key, value in values.items() if not is_invalid(value)}
+    reader = StructReader(yamlfile.load(path, name), setting_types.value_readers(environ, path.parent, set()))
+    return {key: value for key, value in reader.read(FileSettings).items() if not is_invalid(value)}
 
 
 def find_home(environ: Mapping[str, str], cwd: Path) -> Path:
@@ -414,7 +414,7 @@ def find_home(environ: Mapping[str, str], cwd: Path) -> Path:
 def _read_environment(
     environ: Mapping[str, str], cwd: Path, secret_files: set[Path]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    readers = value_readers(environ, cwd, secret_files)
+    readers = setting_types.value_readers(environ, cwd, secret_files)
     kinds: dict[str, Any] = {"broker": Address, "store": StoreAddress, "results": RedisAddress}
     names = {setting: f"LIVECTL_{setting.upper()}" for setting in kinds}
     given = {setting: name for setting, name in names.items() if environ.get(name)}

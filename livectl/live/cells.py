@@ -19,6 +19,7 @@ from zlib import crc32
 
 from livectl.cluster_keys import SLOTS, key_slot
 from livectl.errors import ServerError
+from livectl.setting_types import MAX_SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,8 +30,7 @@ MIGRATING_KEY = COMMON + "migrating"  # what is being done to all cells, while i
 OLD_VERSION_KEY = "livectl:version"  # of stores that had no cells; since then, a sign for older livectls
 KEYS_VERSION = 4  # 1 had no order of those who are not live, and nothing packed; 2 and 3 had no cells
 DEFAULT_SHARDS = 16
-BUCKETS = 1024  # of a platform: a bucket of a million streamers is a piece
-MAX_SHARDS = BUCKETS  # a bucket lies in one cell
+BUCKETS = MAX_SHARDS  # of a platform; a bucket lies in one cell
 WINDOW = SLOTS // 128  # slots that a cell may lie in
 NOTED_SECONDS = 5.0  # for so long the number of shards is taken as known; whoever changes it waits for twice as long
 

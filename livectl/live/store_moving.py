@@ -18,7 +18,6 @@ from livectl.live.cells import (
     BUCKETS,
     DEFAULT_SHARDS,
     KEYS_VERSION,
-    MAX_SHARDS,
     MIGRATING_KEY,
     NOTED_SECONDS,
     OLD_VERSION_KEY,
@@ -54,8 +53,6 @@ GONE = "brought over to a newer version"  # in place of a list: an older livectl
 
 def prepare(client: Any, shards: int | None = None) -> None:
     """Makes an empty store one of ours, and brings a small older one over. ServerError for one that cannot be used."""
-    if shards is not None and not 1 <= shards <= MAX_SHARDS:
-        raise ServerError(f"polling.shards is {shards}, and a store has 1 to {MAX_SHARDS}.", "16 suits most.")
     migrating, version, old_version = (
         client.hgetall(MIGRATING_KEY),
         client.get(VERSION_KEY),

@@ -282,12 +282,6 @@ def test_changes_that_nobody_has_collected_are_in_a_copy(
     assert sorted((change.id, change.kind) for change in Store(client).changes()) == changes
 
 
-def test_a_number_of_shards_that_does_not_fit_is_refused(client: redis.Redis) -> None:
-    for shards in (0, 1025):
-        with pytest.raises(ServerError, match="1 to 1024"):
-            Store(client).prepare(shards)
-
-
 OLD_KEYS = {
     "outbox": "{-}:outbox", "targets": "{-}:targets", "troubles": "{-}:troubles", "push-secret": "{-}:push-secret",
     "target:a b": "{target:a b}:state", "lanes:a b": "{target:a b}:lanes", "told:a b": "{target:a b}:told",
