@@ -12,6 +12,7 @@ import msgspec
 from livectl import placeholders, setting_types
 from livectl.address import Address, Exit
 from livectl.errors import SecretUnsetError, SettingsError
+from livectl.platform_settings import PlatformSettings
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, Shards, StoreAddress
 from livectl.task_settings import Expect, Retry, TaskSettings, Unique
@@ -21,7 +22,7 @@ from livectl.worker_options import WorkerSettings  # noqa: TC001 - likewise
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Expect", "Retry", "TaskSettings", "Unique"]  # of `tasks:`, beside the sections here
+__all__ = ["Expect", "PlatformSettings", "Retry", "TaskSettings", "Unique"]  # beside the sections here
 
 SETTINGS_FILE = "livectl.yaml"
 DEFAULT_SOURCE = "default"
@@ -74,18 +75,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("a pattern of titles or categories is empty", 'Write a word, "*word", or "!word".')
         for argument in self.command:
             placeholders.check(argument)
-
-
-class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The user's own keys for a platform, and how often it may be asked."""
-
-    client_id: Secret | None = None  # of an application at Twitch or Kick
-    client_secret: Secret | None = None  # of the same
-    api_key: Secret | None = None  # of YouTube's Data API
-    cookie: Secret | None = None  # of your own account, as the browser sends it
-    # whether the site's own list of who is live is read where that costs less than to ask about each; off: never
-    listing: Literal["auto", "off"] = "auto"
-    budget: Rate | None = None  # the requests that all workers together send it, instead of the platform's own: 600/m
 
 
 class Polling(msgspec.Struct, frozen=True, kw_only=True):
