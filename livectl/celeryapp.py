@@ -112,6 +112,8 @@ def create_app(settings: Settings) -> Celery:
     chosen["broker_transport_options"] = options | (chosen.get("broker_transport_options") or {})
     app.conf.update(deployment.broker_tls(addresses.broker))
     app.conf.update(DEFAULTS | ({} if addresses.broker.is_redis else AMQP_DEFAULTS) | chosen)
+    for name in sorted({*settings.platform_queues.values()} - {*app.amqp.queues}):
+        app.amqp.queues.select_add(app.amqp.queues.new_missing(name))
     return app
 
 

@@ -14,7 +14,7 @@ from livectl.ops.jobs.publish_many import JobDraft
 from livectl.ops.protocol import remote_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from celery import Celery
 
@@ -31,13 +31,6 @@ TASK = "livectl.check"
 DUE_NOT_RESERVED = 0.0  # tells the task to reserve its requests from the platform's budget first
 
 
-def any_worker_answers(deployment: Deployment) -> bool:
-    """Whether any worker answers that reads livectl's queue: on a shared broker, those of other apps answer too."""
-    with WorkerControl(deployment) as control:
-        replies = control.ask("active_queues").by_worker
-    return any(set(deployment.layout.queues) & set(remote_control.queue_names(reply)) for reply in replies.values())
-
-
 def job_args(batch: CheckBatch) -> tuple[str, list[str], float]:
     """The arguments of the task that checks this batch."""
     return batch.platform, batch.ids, DUE_NOT_RESERVED
@@ -46,9 +39,10 @@ def job_args(batch: CheckBatch) -> tuple[str, list[str], float]:
 class RemoteCheck:
     """One check request, with a job for each of its batches."""
 
-    def __init__(self, request: CheckRequest, deployment: Deployment) -> None:
+    def __init__(self, request: CheckRequest, deployment: Deployment, platform_queues: Mapping[str, str]) -> None:
         self._request = request
         self._deployment = deployment
+        self._platform_queues = platform_queues
         self._batches: dict[str, CheckBatch] = {str(uuid4()): batch for batch in request.batches}
 
     @property
@@ -56,12 +50,30 @@ class RemoteCheck:
         """The jobs without a result so far."""
         return list(self._batches.items())
 
+    @property
+    def queues(self) -> set[str | None]:
+        """Where the jobs go, unless whoever sends them names another queue; None is the usual one."""
+        return {self._platform_queues.get(batch.platform) for batch in self._request.batches}
+
+    def is_awaited(self) -> bool:
+        """Whether workers answer that read all these queues: on a shared broker, those of other apps answer too."""
+        with WorkerControl(self._deployment) as control:
+            replies = control.ask("active_queues").by_worker
+        read = {name for reply in replies.values() for name in remote_control.queue_names(reply)}
+        return read.issuperset(queue or self._deployment.layout.queues[0] for queue in self.queues)
+
     def send(self, app: Celery, options: SendOptions) -> str:
         """Sends the jobs. Returns the id that `livectl status` takes: of the group, or of the only job."""
         if self._deployment.results is not None:
             server_check.check_server(self._deployment.results)  # Celery would try again for half a minute
         drafts = [
-            JobDraft(id=job_id, args=job_args(batch), brief=f"({batch})") for job_id, batch in self._batches.items()
+            JobDraft(
+                id=job_id,
+                args=job_args(batch),
+                brief=f"({batch})",
+                queue=self._platform_queues.get(batch.platform),
+            )
+            for job_id, batch in self._batches.items()
         ]
         return publish_many.send_group(app, TASK, drafts, options)
 

@@ -233,6 +233,11 @@ class Settings(FileSettings, frozen=True, kw_only=True):
         """The targets of alerts that are told of runs, workers and queues, which beats watch."""
         return tuple(name for name, target in self.alerts.items() if "job" in target.on)
 
+    @property
+    def platform_queues(self) -> dict[str, str]:
+        """Where checks wait, by platform: of those that have a queue of their own."""
+        return {name: access.queue for name, access in self.platforms.items() if access.queue}
+
     def secret_values(self) -> set[str]:
         """Every secret that can be read here."""
         return set(_find_secrets({name: getattr(self, name) for name in FileSettings.__struct_fields__}))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+PLATFORM_QUEUES = "platforms.*.queue"  # by platform, where one is set
 LOOK_INTERVAL_S = 1.0  # between two looks at the files: settings count within five seconds
 RESTART_SECTIONS = (
     "app",
@@ -41,6 +42,7 @@ RESTART_SECTIONS = (
     "worker",
     "push",
     "celery",
+    PLATFORM_QUEUES,
 )  # a process holds on to what these say
 LIVE_SECTIONS = tuple(name for name in FileSettings.__struct_fields__ if name not in RESTART_SECTIONS)
 
@@ -139,8 +141,7 @@ class SettingsWatch:
         outdated, was_refused = changed_names(self._held, fingerprints(settings, RESTART_SECTIONS)), bool(self._refused)
         old, self._fingerprints = self._fingerprints, fingerprints(settings, LIVE_SECTIONS)
         changes = describe_changes(old, self._fingerprints)
-        held = {name: getattr(self.started, name) for name in (*RESTART_SECTIONS, "home")}
-        settings = msgspec.structs.replace(settings, **held)
+        settings = self._with_what_is_held(settings)
         if changes or was_refused or outdated != self._outdated:
             name = settings.file.name if settings.file else livectl_settings.SETTINGS_FILE
             later = f"only after a restart: {format_names(outdated)}" if outdated else ""
@@ -150,6 +151,16 @@ class SettingsWatch:
         if changes:
             self._say_unset(settings)
             self._current = settings
+
+    def _with_what_is_held(self, settings: Settings) -> Settings:
+        """These settings, but for what they say of things that this process holds on to."""
+        sections = [name for name in RESTART_SECTIONS if name != PLATFORM_QUEUES]
+        queues = self.started.platform_queues
+        held = {name: getattr(self.started, name) for name in (*sections, "home")}
+        held["platforms"] = {
+            name: msgspec.structs.replace(access, queue=queues.get(name)) for name, access in settings.platforms.items()
+        }
+        return msgspec.structs.replace(settings, **held)
 
     def _say_unset(self, settings: Settings) -> None:
         lines = settings.describe_unset()
@@ -217,6 +228,9 @@ def setting_values(settings: Settings, sections: Iterable[str] = ()) -> dict[str
     """Each setting by its name, with its section."""
     values: dict[str, Any] = {}
     for section in sections or FileSettings.__struct_fields__:
+        if section == PLATFORM_QUEUES:
+            values |= {section.replace("*", name): queue for name, queue in settings.platform_queues.items()}
+            continue
         value = getattr(settings, section)
         if isinstance(value, msgspec.Struct) and not isinstance(value, Address):
             value = msgspec.structs.asdict(value)

@@ -22,10 +22,14 @@ from livectl import __version__
 from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from redis import Redis
 
     from livectl.live.alerts.delivery import AlertDispatcher
     from livectl.live.checker import Sweeper
+    from livectl.live.listing import ListingJob
+    from livectl.live.polling import CheckBatch
     from livectl.live.store import Store
     from livectl.settings import Settings
     from livectl.settings_watch import SettingsWatch
@@ -61,16 +65,20 @@ def sweep(self: Task) -> None:
     from livectl.live.polling import MAX_LEARNED
     from livectl.ops.jobs import publish_many
 
-    sweeper, now = _wiring.get().sweeper, time.time()
+    wiring, now = _wiring.get(), time.time()
+    sweeper, queues = wiring.sweeper, wiring.settings.platform_queues
     sweeper.refresh_follows(now)
-    lists = [publish_many.JobDraft(id=str(uuid4()), args=job, brief=f"({job})") for job in sweeper.lister.claim(now)]
-    if lists:
-        publish_many.publish_jobs(
-            self.app, list_live.name, lists, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS)
-        )
+
+    def send(task: str, jobs: Iterable[ListingJob | CheckBatch]) -> None:
+        drafts = [
+            publish_many.JobDraft(id=str(uuid4()), args=job, brief=f"({job})", queue=queues.get(job.platform))
+            for job in jobs
+        ]
+        publish_many.publish_jobs(self.app, task, drafts, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS))
+
+    send(list_live.name, sweeper.lister.claim(now))
     for batches in sweeper.claim(now):
-        drafts = [publish_many.JobDraft(id=str(uuid4()), args=batch, brief=f"({batch})") for batch in batches]
-        publish_many.publish_jobs(self.app, check.name, drafts, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS))
+        send(check.name, batches)
     if sweeper.learn_habits(now) == MAX_LEARNED:
         jobs = [publish_many.JobDraft(id=str(uuid4()), args=(), brief="()") for _ in range(LEARN_JOBS)]
         publish_many.publish_jobs(self.app, learn.name, jobs, publish_many.SendOptions(expires=LEARN_EXPIRES_S))

@@ -21,7 +21,6 @@ from livectl.errors import (
 if TYPE_CHECKING:
     from livectl.live.check_request import CheckRequest, StreamerKey
     from livectl.live.views import StreamerView
-    from livectl.ops.deployment import Deployment
     from livectl.remote_check import RemoteCheck
 
 MAX_WAIT_S = 90.0  # a job has 60 s, and may have waited for its turn
@@ -52,12 +51,14 @@ def command(context: CommandContext, *, streamers: tuple[str, ...], local: bool,
 
     requested = [follow_list.parse_argument(streamer, context.settings.follows) for streamer in streamers]
     request = check_request.build(requested, context.settings)
-    deployment = None if local else _find_workers(context, must_answer=not wait)
+    remote_check = None if local else _find_workers(context, request, must_answer=not wait)
     if not wait:
-        if deployment is None:
+        if remote_check is None:
             raise UsageError("--no-wait needs a worker to send the question to", "Start one: livectl up.")
-        return _show_sent(context, request, deployment)
-    views_by_key = _check_through_workers(context, request, deployment) if deployment else _check_here(context, request)
+        return _show_sent(context, remote_check)
+    views_by_key = (
+        _check_through_workers(context, request, remote_check) if remote_check else _check_here(context, request)
+    )
     streamer_views = check_request.ordered_views(requested, views_by_key)
     context.show(views.check_view(streamer_views, time.time()))
     return _exit_code(streamer_views)
@@ -69,18 +70,19 @@ def _exit_code(streamer_views: list[StreamerView]) -> int:
     return 0 if any(streamer.live for streamer in streamer_views) else 1
 
 
-def _find_workers(context: CommandContext, *, must_answer: bool) -> Deployment | None:
-    """The deployment whose workers can ask; None, and the reason on stderr, when no worker answers.
+def _find_workers(context: CommandContext, request: CheckRequest, *, must_answer: bool) -> RemoteCheck | None:
+    """The check by workers; None, and the reason on stderr, when none answers that would take its jobs.
 
     A broker that refuses is an error, as one that is away is where it `must_answer`: somebody has to mend it.
     """
-    from livectl import remote_check
     from livectl.ops import deployment
+    from livectl.remote_check import RemoteCheck
 
     try:
         own_deployment = deployment.own_deployment(context.settings)
-        if remote_check.any_worker_answers(own_deployment):
-            return own_deployment
+        remote_check = RemoteCheck(request, own_deployment, context.settings.platform_queues)
+        if remote_check.is_awaited():
+            return remote_check
         reason = "no worker runs"
     except ServerAwayError as error:
         if must_answer:
@@ -94,18 +96,18 @@ def _find_workers(context: CommandContext, *, must_answer: bool) -> Deployment |
     return None
 
 
-def _show_sent(context: CommandContext, request: CheckRequest, deployment: Deployment) -> int:
+def _show_sent(context: CommandContext, remote_check: RemoteCheck) -> int:
     from livectl.render import sentence
 
-    _, job_id = _send(context, request, deployment)
+    job_id = _send(context, remote_check)
     context.show(sentence(job_id, {"id": job_id}))
     return 0
 
 
 def _check_through_workers(
-    context: CommandContext, request: CheckRequest, deployment: Deployment
+    context: CommandContext, request: CheckRequest, remote_check: RemoteCheck
 ) -> dict[StreamerKey, StreamerView]:
-    remote_check, job_id = _send(context, request, deployment)
+    job_id = _send(context, remote_check)
     context.say("asking through the workers")
     streamer_views: dict[StreamerKey, StreamerView] = {}
     with context.working("asking through the workers") as advance:
@@ -117,13 +119,11 @@ def _check_through_workers(
     return streamer_views
 
 
-def _send(context: CommandContext, request: CheckRequest, deployment: Deployment) -> tuple[RemoteCheck, str]:
+def _send(context: CommandContext, remote_check: RemoteCheck) -> str:
     from livectl.celeryapp import create_app
     from livectl.ops.jobs.publish_many import SendOptions
-    from livectl.remote_check import RemoteCheck
 
-    remote_check = RemoteCheck(request, deployment)
-    return remote_check, remote_check.send(create_app(context.settings), SendOptions(keep_result=True))
+    return remote_check.send(create_app(context.settings), SendOptions(keep_result=True))
 
 
 def _check_here(context: CommandContext, request: CheckRequest) -> dict[StreamerKey, StreamerView]:

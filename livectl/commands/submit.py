@@ -86,8 +86,10 @@ def _send(
     from livectl.remote_check import TASK, RemoteCheck, job_args
 
     app, job_options = create_app(context.settings), read_job_options(options)
-    _validate(context, deployment, app, JobRequest(task=TASK, args=job_args(request.batches[0]), **job_options))
-    remote_check = RemoteCheck(request, deployment)
+    remote_check = RemoteCheck(request, deployment, context.settings.platform_queues)
+    for queue in {job_options["queue"]} if job_options["queue"] else remote_check.queues:
+        job = JobRequest(task=TASK, args=job_args(request.batches[0]), **(job_options | {"queue": queue}))
+        _validate(context, deployment, app, job)
     return remote_check, remote_check.send(app, SendOptions(**job_options, keep_result=True))
 
 

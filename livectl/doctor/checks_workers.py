@@ -137,6 +137,8 @@ def _used_queues(facts: Facts) -> Iterator[tuple[str, str]]:
     for task, name in facts.routes.items():
         if name:
             yield name, f"{task} is routed there"
+    for platform, name in facts.platform_queues.items():
+        yield name, f"checks of {platform} are sent there (platforms.{platform}.queue)"
 
 
 def check_shared_queues(facts: Facts) -> Iterator[Finding]:

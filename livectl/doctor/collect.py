@@ -98,6 +98,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         rabbitmq=collect_app.read_rabbitmq(app),
         why_stock=collect_app.why_stock(app, settings),
         takes_by_plus=collect_app.takes_by_plus(app),
+        platform_queues={} if facts.app else settings.platform_queues,
     )
     facts = msgspec.structs.replace(facts, task_queues=collect_app.find_task_queues(app, facts.tasks))
     return _add_servers(_add_schedule(facts, app, tasks, settings), app, settings, cwd)

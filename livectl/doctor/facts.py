@@ -207,6 +207,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     argument_errors: dict[str, str] = {}  # entry -> why its task does not take its arguments
     routes: dict[str, str] = {}  # task, as the routes spell it -> queue
     destinations: dict[str, str] = {}  # entry -> the queue that its jobs are sent to
+    platform_queues: dict[str, str] = {}  # platform -> the queue of its own, where livectl's own app checks it
     task_queues: dict[str, str] = {}  # task of the app -> the queue that its jobs are sent to
     refused_queues: dict[str, str] = {}  # queue or exchange -> why RabbitMQ does not let the app declare it
     classic_queues: tuple[str, ...] = ()  # of the app, as RabbitMQ has them

@@ -14,7 +14,7 @@ from livectl.redis_client import SERVER_TIMEOUT_S
 from livectl.secret import KNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from celery import Celery
@@ -120,7 +120,11 @@ def find_without_import(name: str | None, settings: Settings, environ: Mapping[s
     if broker is None:
         return find(name, settings, cwd)
     store = settings.store or (broker if broker.is_redis else None)
-    layout = keys.layout_from_settings(settings.celery) if name else own_layout(settings.celery)
+    layout = (
+        keys.layout_from_settings(settings.celery)
+        if name
+        else own_layout(settings.celery, settings.platform_queues.values())
+    )
     return Deployment(broker=broker, results=settings.results, store=store, layout=layout)
 
 
@@ -132,16 +136,17 @@ def own_deployment(settings: Settings) -> Deployment:
         broker=addresses.broker,
         results=addresses.results,
         store=addresses.store,
-        layout=own_layout(settings.celery),
+        layout=own_layout(settings.celery, settings.platform_queues.values()),
         transport="redis" if addresses.broker.is_redis else "amqp",
     )
 
 
-def own_layout(celery_settings: Mapping[str, Any]) -> KeyLayout:
-    """The keys of livectl's own app, with these settings of `celery:` in livectl.yaml."""
+def own_layout(celery_settings: Mapping[str, Any], more_queues: Iterable[str] = ()) -> KeyLayout:
+    """The keys of livectl's own app, with these settings of `celery:`, and queues beside the usual one."""
     options = OWN_REDIS_OPTIONS | (celery_settings.get("broker_transport_options") or {})
     own_settings = {"task_default_queue": OWN_QUEUE, **celery_settings, "broker_transport_options": options}
-    return keys.layout_from_settings(own_settings)
+    queues = dict.fromkeys((own_settings["task_default_queue"], *sorted(more_queues)))
+    return keys.layout_from_settings(own_settings, tuple(queues))
 
 
 def from_app(app: Any, settings: Settings) -> Deployment:

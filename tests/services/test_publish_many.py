@@ -67,6 +67,14 @@ def test_a_queue_of_its_own(app: Celery, client: Any) -> None:
     assert (client.llen("slow"), client.llen("celery")) == (2, 0)
 
 
+def test_jobs_of_one_sending_may_have_queues_of_their_own(app: Celery, client: Any) -> None:
+    ours = [JobDraft(id=name, args=(), brief="()", queue=name) for name in ("slow", "slower")]
+    publish_jobs(app, "proj.look", [*ours, *drafts(1)], SendOptions())
+    assert [client.llen(queue) for queue in ("slow", "slower", "celery")] == [1, 1, 1]
+    publish_jobs(app, "proj.look", ours, SendOptions(queue="celery"))
+    assert client.llen("celery") == 3
+
+
 def test_nothing_to_send_asks_nobody() -> None:
     publish_jobs(
         Celery("nowhere", broker="redis://127.0.0.1:1/0", set_as_current=False), "proj.look", [], SendOptions()

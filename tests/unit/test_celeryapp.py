@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 REDIS, RABBITMQ = "redis://127.0.0.1:1/0", "amqp://127.0.0.1:1/v"
 
 
-def load(folder: Path, broker: str, celery: str = "{}") -> Settings:
-    (folder / "livectl.yaml").write_text(f"celery: {celery}\n")
+def load(folder: Path, broker: str, celery: str = "{}", platforms: str = "{}") -> Settings:
+    (folder / "livectl.yaml").write_text(f"celery: {celery}\nplatforms: {platforms}\n")
     environ = {"LIVECTL_BROKER": broker, "LIVECTL_STORE": REDIS, "LIVECTL_HOME": str(folder)}
     return settings.load(environ, folder)
 
@@ -41,6 +41,18 @@ def test_its_queue_exchange_and_routing_key_bear_its_name(tmp_path: Path, broker
         assert list(app.amqp.queues) == ["livectl"]
         assert (queue.exchange.name, queue.routing_key, queue.exchange.type) == ("livectl", "livectl", "direct")
         assert (queue.queue_arguments or {}).get("x-queue-type") == ("quorum" if broker == RABBITMQ else None)
+
+
+@pytest.mark.parametrize("broker", [REDIS, RABBITMQ])
+def test_workers_read_the_queues_of_platforms_by_default(tmp_path: Path, broker: str) -> None:
+    platforms = "{douyu: {queue: slow}, huya: {queue: slow}, kick: {queue: livectl}, twitch: {budget: 1/s}}"
+    loaded = load(tmp_path, broker, platforms=platforms)
+    with celeryapp.create_app(loaded) as app:
+        assert list(app.amqp.queues.consume_from) == ["livectl", "slow"]
+        assert app.amqp.queues["slow"].queue_arguments == app.amqp.queues["livectl"].queue_arguments
+        assert deployment.own_deployment(loaded).layout.queues == ("livectl", "slow")
+        app.amqp.queues.deselect(["slow"])  # -X slow
+        assert list(app.amqp.queues.consume_from) == ["livectl"]
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(), []),
     (survey_facts(WORKER, OTHER_WORKER), []),
     (survey_facts(WORKER, WORKER), ["same-name"]),
+    (msgspec.structs.replace(survey_facts(WORKER), platform_queues={"douyu": "slow"}), ["queue-unread"]),
+    (msgspec.structs.replace(survey_facts(WORKER), platform_queues={"douyu": "celery"}), []),
     (survey_facts(WORKER, msgspec.structs.replace(OTHER_WORKER, version="5.5.0")), ["versions-differ"]),
     (survey_facts(WORKER, msgspec.structs.replace(OTHER_WORKER, version="")), []),
     (

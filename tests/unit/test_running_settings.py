@@ -77,6 +77,14 @@ def test_of_anybodys_app_workers_hold_on_to_how_they_guard(folder: Folder) -> No
     ]
 
 
+def test_workers_hold_on_to_the_queues_of_platforms(folder: Folder) -> None:
+    running_settings.note_start("worker", folder.settings("platforms: {huya: {queue: slow}}"), folder.path, name="w1")
+    assert folder.outdated("platforms: {huya: {budget: 1/s}, douyu: {queue: slow}}") == [
+        f"worker w1 (pid {PID}): platforms.douyu.queue is still not set; livectl.yaml:1 now says slow",
+        f"worker w1 (pid {PID}): platforms.huya.queue is still slow; the settings now say not set",
+    ]
+
+
 def test_every_setting_is_taken_over_or_held_by_a_process() -> None:
     held = {section for sections in running_settings.OWN_SECTIONS.values() for section in sections}
     assert held == set(RESTART_SECTIONS)

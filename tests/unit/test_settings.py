@@ -238,6 +238,8 @@ MISTAKES = [
     ("alerts: {phone: {url: a, template: {titel: x}}}\n", "1:37", "unknown key `titel`", "do you mean title?"),
     ("platforms: {twitch: {budget: 600}}\n", "1:30", "platforms.twitch.budget: this is text", "quotes"),
     ("platforms: {twitch: {api_key: 0123}}\nweb: {token: 12}\n", "2:14", "web.token: this is text", "quotes"),
+    ("platforms: {douyu: {queue: ''}}\n", "1:20", "this cannot be the name of a queue", "queue: slow"),
+    ("platforms: {douyu: {queue: 'a,b'}}\n", "1:20", "this cannot be the name of a queue", "queue: slow"),
     ("polling: {mode: fast}\n", "1:17", "polling.mode cannot be fast", "learned, uniform"),
     ("polling: {mode: lerned}\n", "1:17", "polling.mode cannot be lerned", "do you mean learned?"),
     ("polling: {fastest: 15x}\n", "1:20", "polling.fastest: a duration is", "30s, 5m, 1h30m"),

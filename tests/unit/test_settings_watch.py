@@ -73,6 +73,14 @@ def test_a_target_that_is_added_counts(process: Process) -> None:
     ]
 
 
+def test_where_checks_of_a_platform_wait_stays_as_its_workers_read_it(process: Process) -> None:
+    process.write("platforms: {youtube: {queue: slow, budget: 1/s}, douyu: {queue: slow}}\n")
+    assert process.settings.platform_queues == {}
+    assert process.settings.platforms["youtube"].budget is not None
+    (line,) = process.said
+    assert line.endswith("only after a restart: platforms.douyu.queue, platforms.youtube.queue")
+
+
 def test_settings_that_stay_are_the_same_object(process: Process) -> None:
     before = process.settings
     text = (process.folder / "livectl.yaml").read_text()

@@ -50,12 +50,13 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = {}
     brief: str
+    queue: str | None = None  # instead of the task's usual one
 
 
 class SendOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options that all jobs of one publication share."""
 
-    queue: str | None = None
+    queue: str | None = None  # whatever those of the jobs are
     priority: int | None = None
     eta: datetime | None = None
     expires: datetime | float | None = None  # a number is seconds from now
@@ -81,8 +82,8 @@ def publish_jobs(app: Celery, task: str, drafts: Sequence[JobDraft], options: Se
     """Publishes the task once for each draft: on Redis in one round trip."""
     if not drafts:
         return
-    route_options = {"queue": options.queue} if options.queue else {}
-    route = app.amqp.router.route(route_options, task)  # the same for all: found once
+    queues = {options.queue or draft.queue for draft in drafts}
+    routes = {queue: app.amqp.router.route({"queue": queue} if queue else {}, task) for queue in queues}  # found once
     try:
         with app.pool.acquire(block=True) as connection, _open_producer(app, connection) as producer:
             for draft in drafts:
@@ -91,7 +92,7 @@ def publish_jobs(app: Celery, task: str, drafts: Sequence[JobDraft], options: Se
                     producer,
                     task,
                     message,
-                    **route,
+                    **routes[options.queue or draft.queue],
                     priority=options.priority,
                     retry=False,
                     headers={"sent": time.time()},

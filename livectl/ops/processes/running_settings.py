@@ -19,7 +19,7 @@ from livectl.ops.processes import process, state_dir
 from livectl.redaction import redact
 from livectl.secret import MASK, Secret, UnsetAddress
 from livectl.settings import DEFAULT_SOURCE
-from livectl.settings_watch import fingerprints, setting_values
+from livectl.settings_watch import PLATFORM_QUEUES, fingerprints, setting_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ ProcessKind: TypeAlias = Literal["worker", "beat", "page", "push", "up"]
 
 # What each process holds on to. Of anybody's app, livectl's settings say less.
 OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
-    "worker": ("broker", "store", "results", "transport", "worker", "celery"),
+    "worker": ("broker", "store", "results", "transport", "worker", "celery", PLATFORM_QUEUES),
     "beat": ("broker", "store", "results", "transport", "celery"),
     "page": ("broker", "store", "results", "web"),
     "push": ("broker", "store", "web", "push"),
@@ -44,7 +44,7 @@ APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
     "push": (),
     "up": ("store", "up", "worker"),
 }
-OPEN_SECTIONS = ("celery.",)  # of these alone there are as many settings as were written
+OPEN_SECTIONS = ("celery.", "platforms.")  # of these alone there are as many settings as were written
 ENVIRONMENT_PREFIX = "LIVECTL_"  # of a source: nobody else knows the environment of a process
 NOT_SET, EMBEDDED = "not set", "livectl's own server"
 SALT_BYTES = 8
