@@ -44,7 +44,7 @@ from celery import Celery
 app = Celery("bench", broker=os.environ["BENCH_BROKER"])
 app.conf.task_ignore_result = True
 if os.environ.get("BENCH_COUNTS") != "1":
-    from livectl.ops.jobs.job_log import JobEventRecorder
+    from livectl.ops.jobs.job_recorder import JobEventRecorder
     JobEventRecorder.connect_signals = lambda self: None
 
 @app.task
@@ -55,7 +55,7 @@ def work(size):
 TURNING_APP = """
 import os
 from celery import Celery, signals
-from livectl.ops.jobs.job_log import JobEventRecorder
+from livectl.ops.jobs.job_recorder import JobEventRecorder
 
 app = Celery("bench", broker=os.environ["BENCH_BROKER"])
 app.conf.task_ignore_result = True

@@ -13,7 +13,7 @@ from livectl import redaction
 from livectl.errors import LivectlError
 from livectl.ops import deployment
 from livectl.ops.cluster import purge
-from livectl.ops.jobs import job_log
+from livectl.ops.jobs import job_recorder
 from livectl.ops.processes import embedded_broker, running_settings
 from livectl.ops.protocol import keys
 from livectl.secret import Secret
@@ -168,7 +168,7 @@ def __getattr__(name: str) -> Any:
     watch = tasks.settings_watch()
     app = create_app(watch.started)
     store = embedded_broker.resolve_addresses(watch.started).store
-    recorder = job_log.JobEventRecorder(store, app.main, watch.started.history)
+    recorder = job_recorder.JobEventRecorder(store, app.main, watch.started.history)
     recorder.expects = expected_of(lambda: watch.current().tasks)
     recorder.connect_signals()
     _redact_logs()

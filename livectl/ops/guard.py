@@ -29,7 +29,7 @@ from livectl import settings as livectl_settings
 from livectl.errors import LivectlError, ServerError
 from livectl.ops import apps, deployment
 from livectl.ops.guarded_request import guarded_request
-from livectl.ops.jobs import dead_letters, job_log
+from livectl.ops.jobs import dead_letters, job_recorder
 from livectl.ops.jobs.dead_letters import StoreKeeper
 from livectl.ops.limits import retries, routes
 from livectl.ops.limits.duplicates import arguments_of
@@ -90,7 +90,7 @@ class Guard:
         self,
         settings: Settings,
         keeper: Keeper | None,
-        recorder: job_log.JobEventRecorder | None = None,
+        recorder: job_recorder.JobEventRecorder | None = None,
         target: Deployment | None = None,
     ) -> None:
         self.target = target
@@ -176,7 +176,7 @@ def create_guard(app: Any) -> Guard:
     target = deployment.from_app(app, settings)
     recorder = None
     if target.store is not None:
-        recorder = job_log.JobEventRecorder(target.store, app.main, settings.history)
+        recorder = job_recorder.JobEventRecorder(target.store, app.main, settings.history)
         recorder.expects = expected_of(watch_tasks(settings, says_refusals=False))
         recorder.connect_signals()
     return Guard(settings, find_keeper(app, target), recorder, target)

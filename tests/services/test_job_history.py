@@ -13,7 +13,7 @@ from livectl import redis_client
 from livectl.address import Address
 from livectl.ops.jobs import history, job_log, numbers, outcomes
 from livectl.ops.jobs.history import JobHistory, JobNote
-from livectl.ops.jobs.job_log import JobEventRecorder
+from livectl.ops.jobs.job_recorder import JobEventRecorder
 from livectl.render import as_text
 from livectl.settings import History
 

@@ -18,7 +18,7 @@ from livectl.live.pulse import LivePulse, ReportPulse
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import BoardEvent, Observation, PollingLimits, State, Streamer
 from livectl.ops import deployment
-from livectl.ops.jobs.job_log import JobEventRecorder
+from livectl.ops.jobs.job_recorder import JobEventRecorder
 from livectl.ops.services import pulse as job_pulse
 from livectl.ops.services.pulse import JobPulse
 

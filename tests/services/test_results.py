@@ -18,9 +18,9 @@ from livectl.address import Address
 from livectl.errors import LivectlError
 from livectl.models import JobState
 from livectl.ops import deployment
-from livectl.ops.jobs import job_log, results, views
+from livectl.ops.jobs import job_log, job_recorder, results, views
 from livectl.ops.jobs.history import JobNote
-from livectl.ops.jobs.job_log import JobEventRecorder
+from livectl.ops.jobs.job_recorder import JobEventRecorder
 from livectl.ops.jobs.results import ResultFilter
 from livectl.render import as_text
 
@@ -154,7 +154,7 @@ def test_a_forked_process_writes_its_own_notes_alone(store_url: str) -> None:
 def test_a_job_says_when_it_was_sent_unless_it_does_already() -> None:
     fresh: dict[str, Any] = {}
     told = {"sent": 5.0}
-    job_log.note_sent(headers=fresh)
-    job_log.note_sent(headers=told)
-    job_log.note_sent(headers=None)
+    job_recorder.note_sent(headers=fresh)
+    job_recorder.note_sent(headers=told)
+    job_recorder.note_sent(headers=None)
     assert (fresh["sent"] > 0, told) == (True, {"sent": 5.0})

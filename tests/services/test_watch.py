@@ -27,7 +27,7 @@ from livectl.ops.cluster.queues import Queue, QueueDepths
 from livectl.ops.deployment import OWN_APP_NAME, Deployment, own_layout
 from livectl.ops.jobs import dead_letters, history, numbers
 from livectl.ops.jobs.history import JobNote
-from livectl.ops.jobs.job_log import JobEventRecorder
+from livectl.ops.jobs.job_recorder import JobEventRecorder
 from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.ops.schedules import cron
 from livectl.redis_client import using_store

@@ -17,7 +17,7 @@ from livectl import celeryapp, settings
 from livectl.address import Address
 from livectl.ops import deployment as deployments
 from livectl.ops.deployment import Deployment
-from livectl.ops.jobs import dead_letters, job_log, results, sender, status, views
+from livectl.ops.jobs import dead_letters, job_recorder, results, sender, status, views
 from livectl.ops.jobs.job_log import FailureNote
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import keys
@@ -127,7 +127,7 @@ def test_dead_letters_show_none_and_are_sent_again_whole(store_url: str, deploym
     ],
 )
 def test_the_job_log_keeps_for_a_retry_what_holds_no_secret(args: Any, kwargs: Any, *, kept: bool) -> None:
-    assert (job_log._encode_request("livectl.check", args, kwargs) is not None) is kept
+    assert (job_recorder._encode_request("livectl.check", args, kwargs) is not None) is kept
     failure = FailureNote(job_id="j", app="", task="t", error=f"ConnectionError: {ERROR}", message=None, ttl=60)
     assert "hush" not in str(failure.commands()).lower()
 

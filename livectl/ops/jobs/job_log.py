@@ -3,37 +3,29 @@
 What is known of each job is in the history (`history.py`). Beside it `livectl:job:ID` keeps the whole error of a job
 that failed and what it takes to send it again, for as long as its result, and `livectl:jobs:failed`, a stream, the
 latest failures. `livectl:jobs:ended` counts how many jobs of each app have ended: whoever watches need not look at
-every job. Every worker that livectl starts writes it, with redis-py; whoever sends or looks up a job uses a plain
-connection.
+every job. Every worker that livectl starts writes it (`job_recorder.py`), with redis-py; whoever sends or looks up a
+job uses a plain connection.
 A worker notes many jobs with one call, beside the jobs: a process that is killed has not written its last few notes.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import threading
 import time
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl import redis_client
-from livectl.errors import LivectlError
 from livectl.models import JobState
-from livectl.ops.cluster.presence import Presence
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobHistory, JobLogEntry, JobNote
-from livectl.ops.jobs.job_request import JobRequest
-from livectl.ops.jobs.numbers import COUNT_KEYS, COUNT_SCRIPT, LONG_LOOK_S, JobNumbers, RunningJobs
+from livectl.ops.jobs.numbers import COUNT_KEYS, COUNT_SCRIPT, JobNumbers
 from livectl.ops.protocol.message import parse_time
-from livectl.redaction import hide_secrets_in, redact_text
-from livectl.settings import History
+from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from redis import Redis
@@ -42,6 +34,7 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.history import Command
     from livectl.redis_client import RedisConnection
+    from livectl.settings import History
     from livectl.task_settings import Expect
 
 
@@ -50,17 +43,10 @@ Fact = str | float | bytes | None
 ENTRY_TTL_SECONDS = 3600  # as long as livectl's own app keeps results
 MAX_ENTRY_TTL_SECONDS = 86_400  # for results that are kept longer, or for ever
 MAX_LOGGED_ERROR_CHARS = 1000
-MAX_LOGGED_REQUEST_BYTES = 65_536  # of a job that failed; a larger one is sent again by whoever has its arguments
 FAILED_KEY, ENDED_KEY = "livectl:jobs:failed", "livectl:jobs:ended"
 MAX_FAILURES_KEPT = 1000
-STORE_RETRY_PAUSE_S = 10.0  # after the store was away
-WRITE_PAUSE_S = 0.2  # between two writes: what comes meanwhile is written together
-BUSY_PAUSE_S, BUSY_EVENTS = 0.5, 80  # the same where much comes: a write costs more than what is in it
 MAX_NOTES_KEPT = 10_000  # while the store is away
 NOTES_PER_CALL = 1_000
-MAX_EVENTS_KEPT = 4 * MAX_NOTES_KEPT
-REQUEST_FACTS = ("delivery_info", "hostname", "retries", "schedule", "eta", "sent", "taken", "due")
-JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
 
 
 def write(deployment: Deployment, job_id: str, **facts: Fact) -> None:
@@ -217,204 +203,6 @@ class NoteWriter:
         return self._store
 
 
-class JobEventRecorder:
-    """Listens to the signals of a worker, and writes what they tell from a thread of its own: no job waits for it.
-
-    One thread and one store for each process, from its first job on.
-    """
-
-    def __init__(self, address: Address, app: str | None, kept: History | None = None) -> None:
-        self._address = address
-        self._app = app or ""
-        self._kept = kept or History()
-        self._own_tasks: dict[int, tuple[Any, bool]] = {}
-        self._pid = 0
-        self.expects: Callable[[str], Expect | None] = lambda task: None
-        self._begin_after_fork()
-
-    def _begin_after_fork(self) -> None:
-        """A process that was forked has neither the thread nor the connection of the one before it."""
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
-        self._events = deque[tuple[Any, ...]](maxlen=MAX_EVENTS_KEPT)  # what signals told, to be taken by the writer
-        self._batch = NoteBatch()
-        self._running: dict[str, dict[str, Any]] = {}  # job -> what is known of it
-        self._begun: dict[str, dict[str, Any]] = {}  # the same, until their start is noted
-        self._watched = RunningJobs(f"{platform.node()}:{self._pid}")
-        self._has_notes, self._is_writing = threading.Event(), threading.Lock()
-        self._writer: threading.Thread | None = None
-        self._pause_s = WRITE_PAUSE_S
-        self._notes = NoteWriter(self._address, self._app, self._kept)
-
-    def connect_signals(self) -> None:
-        """Connects once a process, however often an app is made in it. The worker says that it is there, too."""
-        from celery import signals
-
-        Presence(partial(redis_client.store_client, self._address), self._app).connect_signals()
-        for signal, handler in (
-            (signals.before_task_publish, note_sent),
-            (signals.task_prerun, self.record_start),
-            (signals.task_postrun, self.record_end),
-            (signals.task_failure, self.record_failure),
-            (signals.task_revoked, self.record_revocation),
-            (signals.worker_process_shutdown, self.flush),
-            (signals.worker_shutdown, self.flush),
-        ):
-            signal.connect(handler, weak=False, dispatch_uid=f"livectl.{handler.__name__}")
-
-    def record_start(self, sender: Any, task_id: str, **_: Any) -> None:
-        if self._is_own(sender):
-            values = [*map(vars(sender.request).get, REQUEST_FACTS)]
-            self._append(self._take_start, task_id, sender.name, time.time(), values)
-
-    def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
-        """For a broker that lets nobody look for what waits for its time."""
-        if self._is_own(task):
-            facts = {"app": self._app, "task": task.name, "queue": queue, "eta": due.timestamp()}
-            self._append(self._note, job_id, facts, "add")
-
-    def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
-        ending = JOB_STATES.get(state or "") if self._is_own(sender) else None
-        self._append(self._take_end, task_id, sender.name, ending, time.time())
-
-    def record_failure(
-        self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
-    ) -> None:
-        """Records the arguments too, so that the job can be sent again."""
-        if not self._is_own(sender):
-            return
-        failure = FailureNote(
-            job_id=task_id,
-            app=self._app,
-            task=sender.name,
-            error=f"{type(exception).__name__}: {exception}",
-            message=_encode_request(sender.name, args, kwargs),
-            ttl=entry_ttl(sender),
-        )
-        self._append(self._take_failure, failure, time.time())
-
-    def record_revocation(self, sender: Any, request: Any, **_: Any) -> None:
-        if self._is_own(sender):
-            self._append(self._end, request.id, {}, sender.name, JobState.REVOKED, time.time(), "", "add")
-
-    def record_dead(self, job_id: str, task: str, queue: str, reason: str) -> None:
-        """Records that the message of a job was set aside as a dead letter."""
-        self._append(self._end, job_id, {"queue": queue}, task, history.DEAD, time.time(), reason, "add")
-
-    def _is_own(self, task: Any) -> bool:
-        """Asked for each job, of tasks that are made once; each is held, so that its id stays its own."""
-        if (known := self._own_tasks.get(id(task))) is None:
-            known = self._own_tasks[id(task)] = (task, (task.app.main or "") == self._app)
-        return known[1]
-
-    def _append(self, take: Callable[..., None], *words: Any) -> None:
-        self._begin_after_fork()
-        self._events.append((take, words))
-        self._wake_writer()
-
-    # What the writer makes of it: in one go it costs less than job by job
-
-    def _take_events(self) -> None:
-        for _ in range(len(self._events)):
-            take, words = self._events.popleft()
-            take(*words)
-
-    def _take_start(self, job_id: str, task: str, now: float, request: list[Any]) -> None:
-        delivery_info, worker, retries, schedule, eta, sent, taken, due = request
-        queue = delivery_info.get("routing_key") if delivery_info else None
-        facts = {
-            "app": self._app,
-            "task": task,
-            "queue": queue,
-            "worker": worker,
-            "retries": retries,
-            "started": now,
-            "schedule": schedule,
-            "sent": _float_or_none(sent),
-            "taken": _float_or_none(taken),
-            "due": _float_or_none(due),
-        }
-        self._running[job_id] = self._begun[job_id] = facts
-        if (expect := self.expects(task)) is not None:
-            self._watched.begin(job_id, task, now)
-        wait = now - sent if sent.__class__ is float and not (retries or eta) else wait_seconds(facts, eta)
-        self._batch.numbers.job_started(task, queue or "", wait, expect)
-
-    def _take_end(self, job_id: str, task: str, state: str | None, now: float) -> None:
-        known = self._running.pop(job_id, None)
-        if known is not None:
-            self._watched.end(job_id)
-        if state:
-            self._end(job_id, known or {}, task, state, now, mode="set" if known else "add")
-
-    def _take_failure(self, failure: FailureNote, now: float) -> None:
-        known = self._running.get(failure.job_id)
-        mode = "set" if known else "add"
-        self._end(failure.job_id, known or {}, failure.task, JobState.FAILED, now, failure.error, mode)
-        if self._kept.jobs:
-            self._batch.failures.append(failure)
-
-    def _end(
-        self, job_id: str, known: dict[str, Any], task: str, state: str, now: float, error: str = "", mode: str = "set"
-    ) -> None:
-        """Notes the end of a job, or of a try; beside what is known of it where another process began it."""
-        facts = known
-        facts["app"], facts["task"], facts["state"] = self._app, task, state
-        if state != JobState.RETRYING:
-            facts["finished"] = now
-        if error:
-            facts["error"] = redact_text(" ".join(error.split()), history.MAX_ERROR_CHARS)
-        self._note(job_id, facts, mode, now)
-
-    def _note(self, job_id: str, facts: dict[str, Any], mode: str, now: float | None = None) -> None:
-        self._begun.pop(job_id, None)
-        self._batch.count(facts, None, now, self.expects(facts["task"]))
-        if self._kept.jobs:
-            self._batch.add(job_id, JobNote(facts=facts, mode=mode))
-
-    def _wake_writer(self) -> None:
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write_for_ever, daemon=True, name="livectl-job-log")
-            self._writer.start()
-        if not self._has_notes.is_set():  # to set it costs as much as all else here
-            self._has_notes.set()
-
-    def _write_for_ever(self) -> None:
-        while True:
-            self._has_notes.wait(LONG_LOOK_S if self._watched else None)
-            self._has_notes.clear()
-            time.sleep(self._pause_s if self.flush() else STORE_RETRY_PAUSE_S)
-
-    def flush(self, **_: Any) -> bool:
-        """Writes what is to be written. False where the store is away: it is kept for the next time."""
-        from redis.exceptions import RedisError
-
-        self._begin_after_fork()
-        with self._is_writing:
-            self._pause_s = BUSY_PAUSE_S if len(self._events) >= BUSY_EVENTS else WRITE_PAUSE_S
-            self._take_events()
-            batch, self._batch = self._batch, NoteBatch()
-            for job_id, facts in self._begun.items() if self._kept.jobs else ():
-                batch.add(job_id, JobNote(facts=facts))
-            self._begun.clear()
-            try:
-                if batch or self._watched:
-                    self._notes.write(batch, self._watched.commands(self._app, time.time()))
-            except (LivectlError, RedisError, OSError):
-                batch.numbers.settle()
-                self._batch = batch
-                self._has_notes.set()
-                return False
-        return True
-
-
-def note_sent(headers: Any = None, **_: Any) -> None:
-    """Writes into a job that a job sends when that was, as `livectl call` and beat do."""
-    if isinstance(headers, dict):
-        headers.setdefault("sent", time.time())
-
-
 def entry_ttl(task: Any) -> int:
     """How long the entry of a job is kept, in seconds: as long as its result, within bounds."""
     expires = task.app.conf.result_expires
@@ -424,19 +212,6 @@ def entry_ttl(task: Any) -> int:
     return int(min(max(seconds, ENTRY_TTL_SECONDS), MAX_ENTRY_TTL_SECONDS))
 
 
-def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
-    """None for arguments that no message could carry, that hold a secret or are very large: they are not kept."""
-    request = JobRequest(task=task, args=tuple(args or ()), kwargs=dict(kwargs or {}))
-    try:
-        raw = msgspec.json.encode(request)
-        if len(raw) > MAX_LOGGED_REQUEST_BYTES:
-            return None
-        arguments = msgspec.json.decode(raw)
-        return raw if hide_secrets_in(arguments) == arguments else None
-    except (TypeError, ValueError):
-        return None
-
-
 def wait_seconds(facts: dict[str, Any], eta: Any) -> float | None:
     """For how many seconds a job lay in its queue; not counted is the time before its ETA."""
     due = parse_time(eta) if eta else None
@@ -444,7 +219,3 @@ def wait_seconds(facts: dict[str, Any], eta: Any) -> float | None:
         return None  # it was sent again, and nobody knows when
     begins = [moment for moment in (facts.get("sent"), due.timestamp() if due else None) if moment is not None]
     return facts["started"] - max(begins) if begins else None
-
-
-def _float_or_none(value: Any) -> float | None:
-    return None if value is None else float(value) if isinstance(value, int | float) else None
