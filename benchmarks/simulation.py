@@ -1,6 +1,6 @@
 """A million habitual streamers on the budgets of platforms: how late go-lives are noticed by asking, lists and push.
 
-    python -m benchmarks.simulation [SEED]
+    python -m benchmarks.simulation [SEED [EXITS]]
 
 The clock is played, and nothing is asked. The model:
 
@@ -10,6 +10,7 @@ The clock is played, and nothing is asked. The model:
   has it.
 - A list is read at the pace that listing.py plans; what it shows is known at the next pass. It never shows 2 in 100
   streamers, who are asked at the pace that is left beside a list.
+- EXITS exits ask so many times as much, where the budget is not that of a key; the list is read by one of them.
 - Push tells within a second of as many as the platform allows, those whose go-lives are expected most often first.
 - A go-live is late by the time until the first look at its broadcast; one that nobody looked at is missed, and late by
   its whole length. What sites take to show it is not in here.
@@ -31,7 +32,7 @@ from livectl.live.listing import FLOOR, IDLE_SHARE, LIVE_LATEST, LIVE_SHARE, LIV
 from livectl.live.push.conduit import DEFAULT_MAX_COST
 from livectl.live.push.kick_webhook import MAX_COST
 from livectl.models import PollingLimits
-from livectl.units import parse_rate
+from livectl.units import format_count, parse_rate
 from tests.support.polling_model import poll_interval
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ SHARES = {
     "douyu": 0.08, "chzzk": 0.07, "soop": 0.07, "tiktok": 0.03, "douyin": 0.02,
 }  # fmt: skip
 PUSHED = {"twitch": DEFAULT_MAX_COST, "kick": MAX_COST}  # of how many the platform tells
+KEYED = {"twitch", "youtube", "kick"}  # whose budget is that of the user's key
 NEWEST_FIRST = {"soop"}  # sites that sort their lists by start
 HIDDEN = 0.02
 PUSH_S = 1.0  # until it is told
@@ -91,23 +93,25 @@ class Outcome(NamedTuple):
         return mean(notice.late for notice in self.all)
 
     def __str__(self) -> str:
-        return f"{_span(self.mean):>9}{self.missed:>6.1%}"
+        return f"{_span(self.mean):>10}{self.missed:>7.1%}"
 
 
-def main(seed: int) -> int:
+def main(seed: int = 1, exits: int = 1) -> int:
     began, dice = time.perf_counter(), Random(seed)
     world = _world(dice)
-    print(f"seed {seed}: mean delay of what was noticed, and the share of broadcasts that were missed\n")
+    print(f"seed {seed}, {format_count(exits, 'exit')}")
+    print("mean delay of what was noticed, and the share of broadcasts that were missed\n")
     print(
-        f"{'':<10}{'followed':>10}{'a round of asking':>19}{'asked':>15}{'a pass':>9}{'listed':>15}{'and pushed':>15}"
+        f"{'':<10}{'followed':>10}{'a round of asking':>19}{'asked':>17}{'a pass':>10}{'listed':>17}{'and pushed':>17}"
     )
+    limits = {name: limits_of(name, exits) for name in SHARES}
     for name in SHARES:
-        _show(name, FOLLOWED, *_play(name, FOLLOWED, world, seed))
+        _show(limits[name], FOLLOWED, *_play(limits[name], FOLLOWED, world, seed))
     print("\nA million on all of them:")
     sums = [[0.0] * 3 for _ in range(3)]
     for name, share in SHARES.items():
-        outcomes = _play(name, int(FOLLOWED * share), world, seed)
-        _show(name, int(FOLLOWED * share), *outcomes)
+        outcomes = _play(limits[name], int(FOLLOWED * share), world, seed)
+        _show(limits[name], int(FOLLOWED * share), *outcomes)
         for way, outcome in enumerate(outcomes):
             sums[way][0] += share * (1 - outcome.missed) * outcome.mean
             sums[way][1] += share * outcome.missed
@@ -126,10 +130,12 @@ def _world(dice: Random) -> World:
     return World(lives, pulls, means, on / (END - BEGIN) / STREAMERS)
 
 
-def limits_of(name: str) -> PollingLimits:
+def limits_of(name: str, exits: int) -> PollingLimits:
     """As published, with the user's keys where they help."""
     limit = platforms.get(name).rate_limit({"client_id": "x", "api_key": "x"})
-    return PollingLimits(platform=name, batch=limit.batch, rate=parse_rate(limit.budget).per_second)
+    rate = parse_rate(limit.budget).per_second
+    capacity = rate * (1 if name in KEYED else exits)
+    return PollingLimits(platform=name, batch=limit.batch, rate=rate, capacity=capacity)
 
 
 def pass_seconds(limits: PollingLimits, followed: int, live: int) -> float | None:
@@ -143,19 +149,18 @@ def pass_seconds(limits: PollingLimits, followed: int, live: int) -> float | Non
     return listing.listing_pace(limits, state, offered.pages).passes
 
 
-def _play(name: str, followed: int, world: World, seed: int) -> tuple[Outcome, Outcome, Outcome]:
+def _play(limits: PollingLimits, followed: int, world: World, seed: int) -> tuple[Outcome, Outcome, Outcome]:
     """By asking alone; with the list, where it is worth it; with push as well."""
-    limits = limits_of(name)
     share = STREAMERS / followed
-    asked = ask(world, limits.rate * limits.batch * share, Random(seed))
+    asked = ask(world, limits.capacity * limits.batch * share, Random(seed))
     passes = pass_seconds(limits, followed, int(world.live * followed))
     listed = _listed(world, limits, share, passes, seed) if passes else asked
-    return asked, listed, _pushed(world, listed, int(PUSHED.get(name, 0) * share))
+    return asked, listed, _pushed(world, listed, int(PUSHED.get(limits.platform, 0) * share))
 
 
 def _listed(world: World, limits: PollingLimits, share: float, passes: float, seed: int) -> Outcome:
     dice = Random(seed)
-    capacity = limits.rate * (1 - listing.BUDGET_SHARE) * limits.batch * share
+    capacity = (limits.capacity - limits.rate * listing.BUDGET_SHARE) * limits.batch * share
     asked = ask(world, capacity, dice, beside_list=True)
     hidden = {one for one in range(STREAMERS) if one % round(1 / HIDDEN) == 0}
     return Outcome(
@@ -235,13 +240,12 @@ def _outcome(lives: Sequence[list[Session]], first_looks: list[dict[int, float]]
     )
 
 
-def _show(name: str, followed: int, asked: Outcome, listed: Outcome, pushed: Outcome) -> None:
-    limits = limits_of(name)
+def _show(limits: PollingLimits, followed: int, asked: Outcome, listed: Outcome, pushed: Outcome) -> None:
     passes = pass_seconds(limits, followed, int(followed * 0.1))
-    a_round = _span(followed / (limits.rate * limits.batch))
-    with_push = str(pushed) if name in PUSHED else ""
-    with_list = f"{_span(passes):>9}{listed!s:>15}" if passes else f"{'-':>9}{'':>15}"
-    print(f"{name:<10}{followed:>10,}{a_round:>19}{asked!s:>15}{with_list}{with_push:>15}", flush=True)
+    a_round = _span(followed / (limits.capacity * limits.batch))
+    with_push = str(pushed) if limits.platform in PUSHED else ""
+    with_list = f"{_span(passes):>10}{listed!s:>17}" if passes else f"{'-':>10}{'':>17}"
+    print(f"{limits.platform:<10}{followed:>10,}{a_round:>19}{asked!s:>17}{with_list}{with_push:>17}", flush=True)
 
 
 def _span(seconds: float) -> str:
@@ -252,4 +256,4 @@ def _span(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1))
+    sys.exit(main(*map(int, sys.argv[1:])))
