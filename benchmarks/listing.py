@@ -3,7 +3,7 @@
     python -m benchmarks.listing [CYCLES [SHARE [SEED]]]
 
 A cycle is half a minute: so often the newest pages are read. SHARE makes the site and its pages so much smaller, for
-many cycles: `python -m benchmarks.listing 10000 0.1`. The site and its clock are played: pages shift, fail, lack rows,
+many cycles: `python -m benchmarks.listing 10000 0.1`; or many are played in pieces, each of another seed. The site and its clock are played: pages shift, fail, lack rows,
 double them, end too early, and rows of broadcasts that have ended stay for a while.
 """
 
@@ -22,7 +22,7 @@ from benchmarks import run_valkey
 from livectl.live.listing import FASTEST_SECONDS
 from livectl.live.store import Store
 from tests.support.played_list import Faults, PlayedSite
-from tests.support.played_sweeps import Followed, Told
+from tests.support.played_sweeps import Followed
 
 LIVE, FOLLOWED, PAGE, REQUESTS_A_MINUTE = 100_000, 20_000, 1_000, 120
 ROUGH = Faults(holes=0.02, doubles=0.05, failures=0.01, cuts=0.0005, failed_checks=0.02, late_rows=0.3)
@@ -39,18 +39,21 @@ def main(cycles: int = 120, share: float = 1.0, seed: int = 1) -> int:
             store = Store(client)
             store.prepare(shards=SHARDS)
             cpu = time.process_time()
-            site, told = _play(store, patch, cycles, share, Random(seed))
+            site, followed = _play(store, patch, cycles, share, Random(seed))
             cpu = time.process_time() - cpu
-    asking = cycles * int(FOLLOWED * share)
+    asking, told = cycles * int(FOLLOWED * share), followed.result
     print(f"{cycles} cycles; {site.live:,} live, {int(FOLLOWED * share):,} followed; {cpu:.0f} s of CPU")
     print(f"{site.list_requests:,} pages, {site.check_requests:,} checks: {site.requests / asking:.2%} of asking each")
     print(f"{len(told.delays):,} go-lives, seconds late: median {told.late(0.5):.1f}, 95 % {told.late(0.95):.1f}")
-    print(f"false go-lives {told.false_begins}, doubled {told.doubled}, false ends {told.false_ends}")
+    print(f"of {followed.begins:,} go-lives false {told.false_begins}, doubled {told.doubled}", end="; ")
+    print(f"of {followed.ends:,} ends false {told.false_ends}")
     is_late = told.late(0.95) > FASTEST_SECONDS
     return int(any(told[1:]) or is_late or site.requests > MOST_SHARE * asking)
 
 
-def _play(store: Store, patch: pytest.MonkeyPatch, cycles: int, share: float, dice: Random) -> tuple[PlayedSite, Told]:
+def _play(
+    store: Store, patch: pytest.MonkeyPatch, cycles: int, share: float, dice: Random
+) -> tuple[PlayedSite, Followed]:
     live, population = int(LIVE * share), int(10 * LIVE * share)
     site = PlayedSite(population, live, max(10, int(PAGE * share)), ROUGH, dice, BEGAN)
     site.budget = f"{REQUESTS_A_MINUTE}/m"
@@ -59,7 +62,7 @@ def _play(store: Store, patch: pytest.MonkeyPatch, cycles: int, share: float, di
     followed.result.delays.clear()
     site.list_requests = site.check_requests = 0
     followed.sweep(cycles * FASTEST_SECONDS)
-    return site, followed.result
+    return site, followed
 
 
 if __name__ == "__main__":

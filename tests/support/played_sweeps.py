@@ -54,7 +54,7 @@ class Followed:
         self.site, self._store, self._last = site, store, "0"
         self._told: set[tuple[str, int]] = set()
         self.result = Told([], 0, 0, 0)
-        self.passes: list[float] = []
+        self.begins = self.ends = 0  # that were told, false ones too
         store.set_followed([Streamer(platform=NAME, id=str(number)) for number in numbers], site.began)
         self.ids = {str(number) for number in numbers}
         self.limits = polling.polling_limits(settings, platform)
@@ -92,9 +92,11 @@ class Followed:
         if change.kind == "began" and not change.quiet:
             if key[1] > site.began:
                 delays.append(change.at - key[1])
+            self.begins += 1
             false_begins += not is_on and key not in site.ends
             doubled += key in self._told
             self._told.add(key)
         if change.kind == "ended":
+            self.ends += 1
             false_ends += is_on
         self.result = Told(delays, false_begins, doubled, false_ends)
