@@ -3,8 +3,9 @@
     python -m benchmarks.listing [CYCLES [SHARE [SEED]]]
 
 A cycle is half a minute: so often the newest pages are read. SHARE makes the site and its pages so much smaller, for
-many cycles: `python -m benchmarks.listing 10000 0.1`; or many are played in pieces, each of another seed. The site and its clock are played: pages shift, fail, lack rows,
-double them, end too early, and rows of broadcasts that have ended stay for a while.
+many cycles (`python -m benchmarks.listing 10000 0.1`); or many are played in pieces, each of another SEED. The site and
+its clock are played: pages shift, fail, lack rows, double them, end too early, and rows of broadcasts that have ended
+stay for a while.
 """
 
 from __future__ import annotations
