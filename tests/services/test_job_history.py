@@ -84,6 +84,19 @@ def test_the_first_are_forgotten_when_there_are_too_many_or_they_are_too_old(sto
     assert (store.hlen(history.JOBS_KEY), store.xlen(history.ORDER_KEY)) == (1, 1)
 
 
+def test_what_is_noted_together_is_kept_in_its_order_and_forgotten_a_piece_at_a_time(store: Redis) -> None:
+    jobs = JobHistory.of_client(store)
+    note(store, ("old", FULL))
+    store.delete(history.ORDER_KEY)
+    store.xadd(history.ORDER_KEY, {"": history.pack_id("old")})  # as it was once
+    note(store, *((f"job-{number}", FULL) for number in range(450)), most=500)
+    assert [entry.id for entry in jobs.recent(500)] == [*(f"job-{number}" for number in reversed(range(450))), "old"]
+    note(store, *((f"more-{number}", FULL) for number in range(58)), most=500)
+    assert [entry.id for entry in jobs.recent(600)][-1] == "job-5", "of five together, none is dropped before its time"
+    assert len(jobs.recent(600)) == store.hlen(history.JOBS_KEY) == 503
+    assert store.xlen(history.ORDER_KEY) == 101
+
+
 def test_an_earlier_try_that_is_written_late_does_not_hide_a_later_one(store: Redis) -> None:
     note(store, ("a", {"state": "succeeded", "retries": 1, "started": NOW, "finished": NOW + 1}))
     note(store, ("a", {"state": "retrying", "retries": 0, "started": NOW - 9}))
@@ -159,6 +172,7 @@ def test_a_worker_notes_what_runs_and_how_it_ends_and_counts_where_nothing_is_ke
         if state == "FAILURE":
             kept.record_failure(task, job_id, ValueError("no"), (), {})
         kept.record_end(task, job_id, state)
+    store.script_flush()  # a server that has started again knows no script
     assert kept.flush()
     found = jobs.jobs(["a", "b", "c"]).values()
     assert [(job.outcome, job.started is not None) for job in found] == [

@@ -1,7 +1,8 @@
 """Keeps what became of jobs in the store: runs and jobs by age and number, whatever the result backend.
 
     livectl:jobs         hash    id -> record: the names, times and outcome of a job, packed
-    livectl:jobs:order   stream  the ids, in the order in which they were first noted: the first are dropped first
+    livectl:jobs:order   stream  the ids, in the order in which they were first noted, some with each entry: the first
+                                 are dropped first
     livectl:runs         zset    id -> due instant of the runs of schedules, in milliseconds
     livectl:runs:NAME    zset    the same of one schedule
 
@@ -37,6 +38,7 @@ JOBS_KEY, ORDER_KEY, RUNS_KEY = "livectl:jobs", "livectl:jobs:order", "livectl:r
 KEPT_SECONDS = 7 * 86_400.0  # unless the settings say otherwise
 MAX_RUNS_KEPT = 10_000  # of one schedule, and of all together: a week of a minutely one
 PAGE_SIZE = 1000  # jobs read with one call
+ENTRIES_READ = 100  # of the order, with one call; each has one job or some
 MAX_ERROR_CHARS = 120  # of the line that says what went wrong; the log of the job has more
 MAX_RETRIES_KNOWN = 255
 
@@ -61,64 +63,80 @@ UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 UUID_BYTES = 16
 RETRIES = [bytes((count,)) for count in range(MAX_RETRIES_KNOWN + 1)]
 encode_row = msgspec.msgpack.Encoder().encode
-NOTE_HEAD, RUN_HEAD = struct.Struct("<cHI").pack, struct.Struct("<dH").pack
+NOTE_HEAD, RECORD_HEAD, RUN_END = struct.Struct("<BH").pack, struct.Struct("<I").pack, struct.Struct("<dH").pack
+IF_NEW, OF_RUN = 1, 2  # kinds of notes, added up
 
-# milliseconds and jobs to keep, runs of a schedule to keep, 1 for a reply, then of each job, one after the other: a
-# letter, the sizes of its id and record, both; of a run also due, and which of the keys its schedule has. The letter is
-# s to set, n for what is new alone, S and N for runs. One argument is sent faster than many. Replies for each job
-# whether it was new. KEYS are jobs, order, runs, and the runs of each schedule here; those of an old job that is
-# dropped lie with them.
+# ARGV: milliseconds and jobs to keep, runs of a schedule to keep, 1 for a reply, then the notes, packed: one argument
+# is sent and read faster than many. Of each job they have its kind, id and record; of a run also which of the keys its
+# schedule has, and when it is due. Replies for each job whether it was new. KEYS are jobs, order, runs, and the runs of
+# each schedule here; those of an old job that is dropped lie with them.
 NOTE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local keep, most, most_runs, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {}
 
-local function note_run(id, schedule, due)
-  for _, key in ipairs({KEYS[3], KEYS[schedule]}) do
+local function note_run(id, place, due)
+  for _, key in ipairs({KEYS[3], KEYS[place]}) do
     redis.call('ZADD', key, due, id)
     redis.call('ZREMRANGEBYRANK', key, 0, -1 - most_runs)
     redis.call('PEXPIRE', key, keep)
   end
 end
 
-local at, notes = 1, ARGV[5]
-local function cut(size)
-  at = at + size
-  return string.sub(notes, at - size, at - 1)
+local AT_ONCE = 2000 -- so many that no call takes long
+local per_entry = math.max(1, math.min(50, math.floor(most / 100))) -- what is dropped together is little of all
+local ids, records, kinds, runs = {}, {}, {}, {}
+local function write()
+  local changed, born = {}, {}
+  for i, old in ipairs(redis.call('HMGET', KEYS[1], unpack(ids))) do
+    if not old then
+      born[#born + 1], born[#born + 2] = ids[i], ''
+      if runs[i] then note_run(ids[i], unpack(runs[i])) end
+    end
+    if not old or (kinds[i] % 2 == 0 and string.byte(old) <= string.byte(records[i])) then
+      changed[#changed + 1], changed[#changed + 2] = ids[i], records[i]
+    end
+    if ARGV[4] == '1' then fresh[#fresh + 1] = old and 0 or 1 end
+  end
+  for i = 1, #born, 2 * per_entry do
+    redis.call('XADD', KEYS[2], '*', unpack(born, i, math.min(#born, i + 2 * per_entry - 1)))
+  end
+  if #changed > 0 then redis.call('HSET', KEYS[1], unpack(changed)) end
+  ids, records, kinds, runs = {}, {}, {}, {}
 end
+
+local at, notes = 1, ARGV[5]
 while at <= #notes do
-  local letter, id_size, record_size, due, schedule
-  letter, id_size, record_size, at = struct.unpack('<c1HI4', notes, at)
-  local id, record = cut(id_size), cut(record_size)
-  local is_run = letter == 'S' or letter == 'N'
-  if is_run then due, schedule, at = struct.unpack('<dH', notes, at) end
-  local old = redis.call('HGET', KEYS[1], id)
-  if not old then
-    redis.call('XADD', KEYS[2], '*', '', id)
-    if is_run then note_run(id, schedule, string.format('%.0f', due)) end
+  local n = #ids + 1
+  kinds[n], ids[n], records[n], at = struct.unpack('<BHc0I4c0', notes, at) -- c0 is as long as the number before it says
+  if kinds[n] > 1 then
+    local due, place
+    due, place, at = struct.unpack('<dH', notes, at)
+    runs[n] = {place, string.format('%.0f', due)}
   end
-  if not old or (string.lower(letter) == 's' and string.byte(old) <= string.byte(record)) then
-    redis.call('HSET', KEYS[1], id, record)
-  end
-  if ARGV[4] == '1' then fresh[#fresh + 1] = old and 0 or 1 end
+  if n == AT_ONCE or at > #notes then write() end
 end
 
 if most == 0 then return fresh end -- whoever knows no limits leaves what there is to others
-local AT_ONCE, SCHEDULE = 2000, 9 -- so many that no call takes long; where a record has its schedule
+local SCHEDULE = 9 -- where a record has its schedule
 local excess = redis.call('HLEN', KEYS[1]) - most
-local old = redis.call('XRANGE', KEYS[2], '-', now - keep, 'COUNT', AT_ONCE)
-if #old < excess then old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', math.min(excess, AT_ONCE)) end
-if #old > 0 then
-  local ids = {}
-  for i, entry in ipairs(old) do ids[i] = entry[2][2] end
-  for i, record in ipairs(redis.call('HMGET', KEYS[1], unpack(ids))) do
+local gone, last = {}, nil
+while #gone < AT_ONCE do
+  local entry = redis.call('XRANGE', KEYS[2], last and '(' .. last or '-', '+', 'COUNT', 1)[1]
+  local is_old = entry and tonumber(string.match(entry[1], '%d+')) <= now - keep
+  if not (is_old or entry and #gone + #entry[2] / 2 <= excess) then break end
+  last = entry[1]
+  for i = 1, #entry[2], 2 do gone[#gone + 1] = entry[2][i] ~= '' and entry[2][i] or entry[2][i + 1] end
+end
+if last then
+  for i, record in ipairs(redis.call('HMGET', KEYS[1], unpack(gone))) do
     local is_read, row = pcall(cmsgpack.unpack, string.sub(record or '', 2))
     if is_read and type(row) == 'table' and row[SCHEDULE] then
-      for _, key in ipairs({KEYS[3], KEYS[3] .. ':' .. row[SCHEDULE]}) do redis.call('ZREM', key, ids[i]) end
+      for _, key in ipairs({KEYS[3], KEYS[3] .. ':' .. row[SCHEDULE]}) do redis.call('ZREM', key, gone[i]) end
     end
   end
-  redis.call('HDEL', KEYS[1], unpack(ids))
-  redis.call('XTRIM', KEYS[2], 'MINID', '=', string.gsub(old[#old][1], '%d+$', function(n) return n + 1 end) .. '')
+  redis.call('HDEL', KEYS[1], unpack(gone))
+  redis.call('XTRIM', KEYS[2], 'MINID', '=', string.gsub(last, '%d+$', function(n) return n + 1 end) .. '')
 end
 for i = 1, 2 do redis.call('PEXPIRE', KEYS[i], keep) end
 return fresh
@@ -237,15 +255,13 @@ def note_call(
     """Keys and arguments of the script that writes these notes, by the ids of their jobs."""
     keys, parts = {JOBS_KEY: 1, ORDER_KEY: 2, RUNS_KEY: 3}, list[bytes]()
     for job_id, note in notes.items():
-        facts, letter = note.facts, b"n" if note.mode == "new" else b"s"
-        raw_id, record = pack_id(job_id), pack(facts)
+        facts, kind, ending = note.facts, IF_NEW if note.mode == "new" else 0, b""
         due, schedule = facts.get("due"), facts.get("schedule")
         if due and schedule:
             place = keys.setdefault(f"{RUNS_KEY}:{schedule}", len(keys) + 1)
-            ending = RUN_HEAD(round(due * MS_PER_SECOND), place)
-            parts += (NOTE_HEAD(letter.upper(), len(raw_id), len(record)), raw_id, record, ending)
-        else:
-            parts += (NOTE_HEAD(letter, len(raw_id), len(record)), raw_id, record)
+            kind, ending = kind + OF_RUN, RUN_END(round(due * MS_PER_SECOND), place)
+        raw_id, record = pack_id(job_id), pack(facts)
+        parts += (NOTE_HEAD(kind, len(raw_id)), raw_id, RECORD_HEAD(len(record)), record, ending)
     return [*keys], [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT, int(replies), b"".join(parts)]
 
 
@@ -306,9 +322,10 @@ class JobHistory:
         """All jobs, by when they were first noted."""
         last = "+"
         while True:
-            (rows,) = self._execute_all([("XREVRANGE", ORDER_KEY, last, "-", "COUNT", PAGE_SIZE)])
-            yield from self._read([_stream_value(fields) for _, fields in rows])
-            if len(rows) < PAGE_SIZE:
+            (rows,) = self._execute_all([("XREVRANGE", ORDER_KEY, last, "-", "COUNT", ENTRIES_READ)])
+            for page in _paged([raw_id for _, fields in rows for raw_id in _ids_of_entry(fields)]):
+                yield from self._read(page)
+            if len(rows) < ENTRIES_READ:
                 return
             last = f"({rows[-1][0].decode()}"
 
@@ -346,10 +363,10 @@ def _execute(store: Redis, command: Command) -> Any:
     return store.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
 
 
-def _stream_value(fields: Any) -> bytes:
-    """The one value of an entry of a stream: redis-py makes a dict of it."""
-    value: bytes = next(iter(fields.values())) if isinstance(fields, dict) else fields[1]
-    return value
+def _ids_of_entry(fields: Any) -> list[bytes]:
+    """The ids that are the fields of an entry of the order, the newest first; older entries have one, as a value."""
+    pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+    return [field or value for field, value in pairs][::-1]
 
 
 def _paged(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -170,14 +170,10 @@ class NoteWriter:
     def write(self, batch: NoteBatch, more: Sequence[Command] = ()) -> None:
         store = self.open_store()
         self._complete(store, batch)
+        calls = self._calls(batch)
         pipe = store.pipeline(transaction=False)
-        rows = list(batch.notes.items())
-        for first in range(0, len(rows), NOTES_PER_CALL):
-            notes = dict(rows[first : first + NOTES_PER_CALL])
-            keys, arguments = history.note_call(notes, self._kept.keep, self._kept.jobs, replies=False)
-            self._script(keys=keys, args=arguments, client=pipe)
-        if batch.numbers:
-            self._count_script(keys=COUNT_KEYS, args=batch.numbers.arguments(self._app), client=pipe)
+        for script, keys, arguments in calls:
+            pipe.evalsha(script.sha, len(keys), *keys, *arguments)
         if batch.ended:
             pipe.hincrby(ENDED_KEY, self._app, batch.ended)
         for command in more:
@@ -185,7 +181,23 @@ class NoteWriter:
         for failure in batch.failures:
             for command in failure.commands():
                 pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-        pipe.execute()
+        replies = pipe.execute(raise_on_error=False)
+        for at, (script, keys, arguments) in enumerate(calls):
+            if type(replies[at]).__name__ == "NoScriptError":  # redis-py would ask before each pipeline
+                replies[at] = script(keys=keys, args=arguments)
+        if refusal := next((reply for reply in replies if isinstance(reply, Exception)), None):
+            raise refusal
+
+    def _calls(self, batch: NoteBatch) -> list[tuple[Any, list[str], list[Any]]]:
+        """The scripts that note what is in the batch, with keys and arguments."""
+        rows, keep, most = list(batch.notes.items()), self._kept.keep, self._kept.jobs
+        calls: list[tuple[Any, list[str], list[Any]]] = []
+        for first in range(0, len(rows), NOTES_PER_CALL):
+            page = dict(rows[first : first + NOTES_PER_CALL])
+            calls.append((self._note_script, *history.note_call(page, keep, most, replies=False)))
+        if batch.numbers:
+            calls.append((self._count_script, COUNT_KEYS, [*batch.numbers.arguments(self._app)]))
+        return calls
 
     def _complete(self, store: Redis, batch: NoteBatch) -> None:
         """Puts what the store knows of a job before what another process adds to it."""
@@ -198,7 +210,7 @@ class NoteWriter:
         """The store, connected to when it is needed first."""
         if self._store is None:
             self._store = redis_client.open_store(self._address)
-            self._script = self._store.register_script(history.NOTE_SCRIPT)
+            self._note_script = self._store.register_script(history.NOTE_SCRIPT)
             self._count_script = self._store.register_script(COUNT_SCRIPT)
         return self._store
 
