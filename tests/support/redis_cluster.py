@@ -91,6 +91,11 @@ class RedisCluster:
         """The node that has a key now: all others send on whoever asks for it."""
         return wait_for(lambda: next(filter(partial(_has, key), self.nodes), None), what=f"an owner of {key}")
 
+    def bring_back(self, node: ClusterNode) -> None:
+        """Starts a node that was killed: as a replica of the one that took over from it."""
+        node.start()
+        wait_for(lambda: node.answers() and _is_synced(node), what="the node as a replica")
+
 
 @contextmanager
 def redis_cluster(

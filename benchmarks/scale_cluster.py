@@ -1,0 +1,161 @@
+"""What a cluster of three bears beside one node, and what it loses when nodes are killed. Each has a replica.
+
+python -m benchmarks.scale_cluster [STREAMERS] [SECTION ...]
+
+balance   the same claims and records on both in turns: streamers per CPU second of the busiest primary, and their ratio
+failover  many go live while primary after primary is killed: how often was a target told of each?
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livectl import redis_client
+from livectl.address import Address
+from livectl.live.store import Store
+from livectl.models import Observation, PollingLimits, State, Streamer
+from tests.support.alerts import running_receiver
+from tests.support.lives_on_cluster import PLACES, LivesOnCluster
+from tests.support.redis_cluster import redis_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.redis_cluster import ClusterNode, RedisCluster
+
+STREAMERS = 60_000
+PLATFORMS = ("twitch", "bilibili", "douyu", "huya", "chzzk", "soop")
+# On how many platforms they are, and in how many shards of each: three nodes share sixteen as six, five and five.
+CASES = ((len(PLATFORMS), 16), (1, 16), (1, 48))
+SWEEPERS, ROUNDS, JOB = 3, 4, 500  # who claim at once, how often everybody is due, streamers of a job
+LIVE_SHARE = 20  # one streamer in so many is live, with another title each time: that is a change
+START, ROUND_SECONDS = 1_800_000_000.0, 10_000.0
+KILLS, WORKERS, FOLLOWED = 12, 3, 3_000
+LIVES_A_KILL, LIVES_A_SECOND = 200, 100.0
+UNDER_LOAD_S = 0.5  # of go-lives before a node is killed
+
+
+class Side:
+    """A cluster, who is followed there, and those who sweep."""
+
+    def __init__(self, cluster: RedisCluster, count: int, platforms: Sequence[str], shards: int) -> None:
+        self._cluster, self._count = cluster, count
+        self._limits = {name: PollingLimits(platform=name, batch=100, rate=1000.0) for name in platforms}
+        address = Address.parse_store(cluster.url)
+        self._stores = [Store(redis_client.store_client(address)) for _ in range(SWEEPERS)]
+        self._stores[0].prepare(shards)
+        self._stores[0].set_followed(
+            [Streamer(platform=platforms[each % len(platforms)], id=f"u{each:07}") for each in range(count)], START
+        )
+        self._sweep(START + 1)
+        self.rounds, self.used = 0, [0.0] * len(cluster.primaries)
+
+    def play(self) -> None:
+        """Everybody is due, is claimed and is recorded once: noted is what that costs each primary."""
+        before = [cpu_of(node) for node in self._cluster.primaries]
+        self.rounds += 1
+        self._sweep(START + self.rounds * ROUND_SECONDS)
+        after = [cpu_of(node) for node in self._cluster.primaries]
+        self.used = [used + now - then for used, now, then in zip(self.used, after, before, strict=True)]
+
+    def _sweep(self, at: float) -> None:
+        threads = [threading.Thread(target=self._claim_and_record, args=(store, at)) for store in self._stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _claim_and_record(self, store: Store, at: float) -> None:
+        while batches := store.claim(list(self._limits.values()), at, ROUND_SECONDS):
+            for platform, ids in batches:
+                for first in range(0, len(ids), JOB):
+                    seen = [look(platform, each, at) for each in ids[first : first + JOB]]
+                    store.record(self._limits[platform], seen)
+
+    @property
+    def per_second(self) -> float:
+        """Streamers per CPU second of the busiest primary."""
+        return self.rounds * self._count / max(self.used)
+
+
+def cpu_of(node: ClusterNode) -> float:
+    with node.client() as client:
+        used = client.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
+def look(platform: str, streamer_id: str, at: float) -> Observation:
+    if int(streamer_id[1:]) % LIVE_SHARE:
+        return Observation(platform=platform, id=streamer_id, state=State.OFFLINE, at=at)
+    session, title = f"{streamer_id}1", f"Title at {at}"
+    return Observation(
+        platform=platform, id=streamer_id, state=State.LIVE, at=at, session=session, title=title, viewers=9
+    )
+
+
+def balance(count: int) -> int:
+    for platforms, shards in CASES:
+        with tempfile.TemporaryDirectory(prefix="lv-") as folder, ExitStack() as stack:
+            sides = {}
+            for primaries in (1, 3):
+                nodes = redis_cluster(Path(folder) / str(primaries), primaries=primaries, replicas=1)
+                sides[primaries] = Side(stack.enter_context(nodes), count, PLATFORMS[:platforms], shards)
+            for _ in range(ROUNDS):
+                for side in sides.values():
+                    side.play()
+        print(f"{count:,} on {platforms} platforms in {shards} shards of each")
+        for primaries, side in sides.items():
+            each = ", ".join(f"{used:.2f}" for used in side.used)
+            print(f"  {primaries} primaries: {side.per_second:>9,.0f} a CPU second of the busiest; CPU seconds: {each}")
+        print(f"  three bear {sides[3].per_second / sides[1].per_second:.2f} times as much as one", flush=True)
+    return 0
+
+
+def failover(count: int) -> int:
+    """Returns of how many a target was told for nothing, twice, or not at all."""
+    count = min(count, FOLLOWED)
+    with (
+        tempfile.TemporaryDirectory(prefix="lv-") as folder,
+        redis_cluster(Path(folder) / "nodes", replicas=1) as cluster,
+        running_receiver() as receiver,
+    ):
+        world = LivesOnCluster(cluster, receiver, count)
+        with world.running(WORKERS):
+            away = [lose_node_under_load(world, PLACES[number % len(PLACES)]) for number in range(KILLS)]
+        world.deliver_once_more()
+        told = sum(world.told().values())
+        print(f"{len(away)} primaries killed; nobody had their slots for {min(away):.1f} to {max(away):.1f} s")
+        print(f"{world.asked:,} looks at {count:,} streamers, {told:,} alerts: {len(world.lost)} lost,", end=" ")
+        print(f"{len(world.doubled)} doubled, {len(world.invented)} of nothing")
+        return len(world.lost) + len(world.doubled) + len(world.invented)
+
+
+def lose_node_under_load(world: LivesOnCluster, place: str) -> float:
+    """For how many seconds nobody had the place."""
+    begins = threading.Thread(target=world.go_live, args=(LIVES_A_KILL, LIVES_A_SECOND))
+    begins.start()
+    time.sleep(UNDER_LOAD_S)
+    away_seconds = world.lose_node(place)
+    begins.join()
+    world.wait_until_all_are_told()
+    world.bring_back_nodes()
+    return away_seconds
+
+
+SECTIONS = {"balance": balance, "failover": failover}
+
+
+def main(words: Sequence[str]) -> int:
+    count = next((int(word) for word in words if word.isdecimal()), STREAMERS)
+    wrong = [SECTIONS[name](count) for name in [word for word in words if word in SECTIONS] or SECTIONS]
+    return int(any(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
