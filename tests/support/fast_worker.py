@@ -1,6 +1,7 @@
 """livectl's own worker in a world whose clock a test moves: `celery -A tests.support.fast_worker worker`.
 
-Only the edge is changed, where tasks read the clock: an end that takes two minutes to be believed takes two steps.
+Only the edge is changed, where tasks and what sends alerts read the clock: an end that takes two minutes to be
+believed takes two steps.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-from livectl import tasks
+from livectl import alert_sending, tasks
 from livectl.celeryapp import app
 
 __all__ = ["app"]
@@ -21,4 +22,5 @@ def read() -> float:
     return float(CLOCK.read_text())
 
 
-vars(tasks)["time"] = SimpleNamespace(time=read)
+for module in (tasks, alert_sending):
+    vars(module)["time"] = SimpleNamespace(time=read)
