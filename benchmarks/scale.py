@@ -2,30 +2,40 @@
 
 python -m benchmarks.scale [STREAMERS] [SECTION ...]
 
+lists   a follow list of so many lines, read from its file and applied; a million without STREAMERS
 store   one server: lists, pages, claims and records; the calls that took longer than 50 ms of the server's time
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import tempfile
-from contextlib import suppress
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
 
 from benchmarks import run_valkey
-from benchmarks.store import timed
+from benchmarks.store import server_cpu, timed
 from livectl.live import polling
+from livectl.live.checker import Checker
+from livectl.live.follows.sync import FollowSync
+from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
+from livectl.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 STREAMERS = 100_000
+LISTED = 1_000_000
 LIVE_SHARE = 20  # one streamer in so many is live
 LONGEST_MS = 50
 URGENT = -15  # of the server, where we may: what it waits for on a busy machine is not its own time
@@ -33,16 +43,65 @@ START = 1_800_000_000.0
 BATCH = 500
 LIMITS = PollingLimits(platform="bench", batch=100, rate=1000.0)
 LEARNED = 2_000
-SECTIONS: dict[str, Callable[[int], None]] = {}
+SECTIONS: dict[str, Callable[[int | None], None]] = {}
 
 
-def store_section(count: int) -> None:
+@contextmanager
+def server() -> Iterator[tuple[Any, str]]:
+    """A server, a client of it, and its socket. Its slowlog has the calls that kept others waiting."""
     with tempfile.TemporaryDirectory(prefix="lv-") as folder, run_valkey(Path(folder)) as (socket, pid):
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, pid, URGENT)
         with redis.Redis(unix_socket_path=str(socket), decode_responses=True) as client:
             client.config_set("slowlog-log-slower-than", LONGEST_MS * 1000)
-            measure_store(client, count)
+            yield client, str(socket)
+
+
+def print_slow_calls(client: Any) -> None:
+    for entry in client.slowlog_get():
+        print(f"  {entry['duration'] / 1000:.0f} ms: {entry['command'][:60]!r}")
+    client.slowlog_reset()
+
+
+def lists_section(count: int | None) -> None:
+    """Each list is applied by a process of its own, of which the most memory is told."""
+    count = count or LISTED
+    with server() as (client, socket), tempfile.TemporaryDirectory(prefix="lv-") as folder:
+        path = Path(folder) / "follows.txt"
+        Store(client).prepare()
+        for what, numbers in (
+            ("a new list", range(count)),
+            ("the same list, another comment", range(count)),
+            ("one line more", range(count + 1)),
+            ("that line less", range(count)),
+            ("every second line", range(0, count, 2)),
+        ):
+            with path.open("w") as file:
+                file.write(f"# {what}\n")
+                file.writelines(f"demo/u{number:08}\n" for number in numbers)
+            theirs = server_cpu(client)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                applied, own, peak = pool.submit(apply_list, path, socket).result()
+            theirs = server_cpu(client) - theirs
+            print(f"{what:<34}{applied!s:>20}{own:>8.1f} CPU-s, server {theirs:.1f} CPU-s, at most {peak:.0f} MB")
+            print_slow_calls(client)
+
+
+def apply_list(path: Path, socket: str) -> tuple[tuple[int, int] | None, float, float]:
+    """What came of it, the processor time, and the most memory."""
+    settings = Settings(home=path.parent, folder=path.parent, follows=path)
+    with redis.Redis(unix_socket_path=socket, decode_responses=True) as client:
+        store = Store(client)
+        sync = FollowSync(settings, store, Checker(settings, store).fetcher, LimitsByPlatform(settings))
+        before = time.process_time()
+        applied = sync.refresh(time.time() + 10)
+        used = time.process_time() - before
+    return applied, used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def store_section(count: int | None) -> None:
+    with server() as (client, _):
+        measure_store(client, count or STREAMERS)
 
 
 def measure_store(client: Any, count: int) -> None:
@@ -53,9 +112,7 @@ def measure_store(client: Any, count: int) -> None:
 
     def step(what: str, number: int, work: Callable[[], object]) -> None:
         timed(what, number, work, client)
-        for entry in client.slowlog_get():
-            print(f"  {entry['duration'] / 1000:.0f} ms: {entry['command'][:60]!r}")
-        client.slowlog_reset()
+        print_slow_calls(client)
 
     step(f"follow {count:,}", count, lambda: store.set_followed(people, START))
     step("the same list again", count, lambda: store.set_followed(people, START))
@@ -109,13 +166,13 @@ def extra() -> Streamer:
     return Streamer(platform="bench", id="more")
 
 
-SECTIONS["store"] = store_section
+SECTIONS.update(lists=lists_section, store=store_section)
 
 
 def main(words: list[str]) -> None:
-    count = next((int(word) for word in words if word.isdecimal()), STREAMERS)
+    count = next((int(word) for word in words if word.isdecimal()), None)
     for name in [word for word in words if word in SECTIONS] or SECTIONS:
-        print(f"-- {name}, {count:,} streamers")
+        print(f"-- {name}")
         SECTIONS[name](count)
 
 

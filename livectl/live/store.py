@@ -38,7 +38,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl.live import collecting, standing, store_claims, store_follows, store_moving, store_pages, store_records
-from livectl.live.cells import COMMON, Cells, platform_place, target_place
+from livectl.live.cells import COMMON, Cells, lease_place, platform_place, target_place
+from livectl.live.list_spool import SpooledList
 from livectl.live.lua_scripts import ScriptCall, lua_script, run_scripts
 from livectl.live.standing import CellCounts, Standing
 from livectl.live.store_follows import UNRESOLVED_KEY, chunks, scan_hash
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.live.cells import Cell
+    from livectl.live.store_follows import ListApplied
     from livectl.live.store_records import StoredPage, StorePulse
     from livectl.models import (
         Change,
@@ -105,7 +107,29 @@ class Store:
 
         Returns how many were added and removed; sessions of the removed stay.
         """
-        return store_follows.follow(self._client, self.cells, streamers, unresolved, now)
+        with SpooledList() as wanted:
+            for streamer in streamers:
+                wanted.add(streamer)
+            for line in unresolved:
+                wanted.add_unresolved(line)
+            return self.follow_list(wanted, now)[:2]
+
+    def follow_list(self, wanted: SpooledList, now: float, *, keep: bool = False) -> ListApplied:
+        """The same of a list of any length; with `keep` nobody is unfollowed."""
+        return store_follows.follow(self._client, self.cells, wanted, now, keep=keep)
+
+    def hold_list(self, token: str, seconds: float) -> bool:
+        """Whether the follow list is this token's to bring here, for so long: one at a time reads a long one."""
+        return bool(lua_script(self._client, "lease")(lease_place("follows"), token, seconds))
+
+    def release_list(self, token: str) -> None:
+        lua_script(self._client, "leave")(lease_place("follows"), token)
+
+    def follow_found(self, found: Mapping[str, Streamer], lines: Iterable[UnresolvedFollow], now: float) -> int:
+        """Follows those whom lines lead to after all, by `platform/name` of these lines, and keeps why others still
+        lead to nobody. Returns how many are new.
+        """
+        return store_follows.add(self._client, self.cells, found, lines, now)
 
     def finish_following(self) -> None:
         """Goes on where a process ended while it applied a follow list."""
@@ -266,13 +290,17 @@ class Store:
         kept = self._values(platform, ("viewers",), ids)
         return {each: store_records.decode_viewers(text) for each, (text,) in kept.items() if text}
 
-    def unresolved(self) -> list[UnresolvedFollow]:
-        """The lines of the follow list that lead to nobody."""
-        return [
-            store_records.decode_unresolved(name, text)
-            for rows in scan_hash(self._client, UNRESOLVED_KEY)
-            for name, text in rows.items()
-        ]
+    def unresolved(self) -> Iterator[UnresolvedFollow]:
+        """The lines of the follow list that lead to nobody, read as they are asked for. One may come twice."""
+        for rows in scan_hash(self._client, UNRESOLVED_KEY):
+            yield from (store_records.decode_unresolved(name, text) for name, text in rows.items())
+
+    def find_unresolved(self, streamers: Sequence[Streamer]) -> dict[tuple[str, str], UnresolvedFollow]:
+        """Those of these lines that led to nobody so far."""
+        names = ["/".join(streamer.key) for streamer in streamers]
+        texts = self._client.hmget(UNRESOLVED_KEY, names) if names else []
+        found = [store_records.decode_unresolved(name, text) for name, text in zip(names, texts, strict=True) if text]
+        return {each.streamer.key: each for each in found}
 
     def unlearned(self, platform: str, limit: int) -> list[str]:
         """Some of the streamers whose poll weights are outdated."""

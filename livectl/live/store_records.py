@@ -137,6 +137,10 @@ def encode_follow(streamer: Streamer) -> str:
     return encode_json(StoredFollow(streamer.name, streamer.url, streamer.tags, streamer.alerts, streamer.weight))
 
 
+def decode_follow(text: str) -> StoredFollow:
+    return msgspec.json.decode(text, type=StoredFollow)
+
+
 def encode_observation(observation: Observation) -> tuple[Any, ...]:
     """The row that record.lua reads."""
     page = _stored_page(observation)
@@ -398,7 +402,7 @@ def decode_viewers(text: str) -> ViewerCurve:
 
 
 def _decode_streamer(platform: str, streamer_id: str, follow_json: str) -> Streamer:
-    follow = msgspec.json.decode(follow_json, type=StoredFollow)
+    follow = decode_follow(follow_json)
     return Streamer(
         platform=platform,
         id=streamer_id,

@@ -59,7 +59,7 @@ def known(store: Store) -> list[Any]:
         sessions,
         store.viewer_curves("demo", list("abcdef")),
         store.changes(),
-        store.unresolved(),
+        list(store.unresolved()),
         store.aliases("demo", ["Ada"]),
         store.newest(9),
     ]

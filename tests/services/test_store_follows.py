@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from livectl.live import lua_scripts, store_follows
+from livectl.live import list_spool, lua_scripts, store_follows
+from livectl.live.list_spool import SpooledList
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
 from tests.support import cells
@@ -35,6 +37,10 @@ def store(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def people(names: Sequence[str], **more: Any) -> list[Streamer]:
     return [Streamer(platform="demo", id=name, **more) for name in names]
+
+
+def line(name: str) -> UnresolvedFollow:
+    return UnresolvedFollow(streamer=Streamer(platform="demo", id=name), state=State.UNKNOWN, problem="no")
 
 
 def followed(store: Store) -> list[str]:
@@ -110,35 +116,69 @@ def test_what_somebody_else_took_out_comes_back(store: Store, client: redis.Redi
 def test_a_list_that_comes_in_between_is_not_lost(store: Store, client: redis.Redis) -> None:
     """What was staged for another list than the one in force is compared again."""
     store.set_followed(people(OLD), START)
-    real, other = store_follows._stage, [people(NEW)]
+    real, other = store_follows.Stage.put_in_force, [people(NEW)]
 
-    def stage(*args: Any) -> None:
-        real(*args)
+    def put_in_force(*args: Any) -> bool:
         if other:
             Store(client).set_followed(other.pop(), START + 1)
+        return real(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_follows, "_stage", stage)
+        patch.setattr(store_follows.Stage, "put_in_force", put_in_force)
         assert store.set_followed(people(OLD), START + 2) == (4, 8)
     assert followed(store) == OLD
     assert client.keys("*}:staged:*") == []
 
 
+def test_any_lists_in_a_row_are_what_they_should_be(
+    store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists at random, some by which nobody goes, and some who are found later; none looks at what did not change."""
+    monkeypatch.setattr(list_spool, "MAX_HELD", 7)
+    dice, names, expected = Random(11), [f"n{number}" for number in range(60)], dict[str, float]()
+    for at in range(25):
+        some = {name: float(dice.randint(1, 2)) for name in dice.sample(names, dice.randint(0, 40))}
+        keep = dice.random() < 0.4
+        with SpooledList() as wanted:
+            for name, weight in some.items():
+                wanted.add(Streamer(platform="demo", id=name, weight=weight))
+                wanted.add_unresolved(line(f"x{name}"))
+            applied = store.follow_list(wanted, START + at, keep=keep)
+        after = {**expected, **some} if keep else some
+        assert applied == (len(some.keys() - expected.keys()), len(expected.keys() - after.keys()), len(some))
+        found = dict.fromkeys(dice.sample(names, 2), 5.0)
+        lines = {f"demo/x{name}": Streamer(platform="demo", id=name, weight=5.0) for name in found}
+        found = {name: 5.0 for name in found if name in some}
+        assert store.follow_found(lines, [], START + at) == 0
+        expected = after | found
+        records = [record.streamer for record in store.all_streamers() if record.streamer and not record.unresolved]
+        assert {streamer.id: streamer.weight for streamer in records} == expected
+        assert {each.streamer.id[1:] for each in store.unresolved()} == some.keys() - found.keys()
+        looks = client.info("commandstats")["cmdstat_hmget"]["calls"]
+        assert store.set_followed(records, START + at) == (0, 0)
+        assert client.info("commandstats")["cmdstat_hmget"]["calls"] == looks
+
+
+def test_who_is_found_for_a_line_that_is_gone_is_not_followed(store: Store) -> None:
+    store.set_followed(people("ab"), START, [line("x"), line("y")])
+    store.set_followed(people("ab"), START, [line("y")])
+    found = {f"demo/{name}": Streamer(platform="demo", id=name.upper()) for name in "xy"}
+    assert store.follow_found(found, [line("x")], START) == 1
+    assert followed(store) == ["Y", "a", "b"]
+    assert list(store.unresolved()) == []
+
+
 def test_lines_that_lead_to_nobody_change_with_the_list(store: Store) -> None:
-    lines = [
-        UnresolvedFollow(streamer=Streamer(platform="demo", id=f"no{number}"), state=State.UNKNOWN, problem="no")
-        for number in range(7)
-    ]
+    lines = [line(f"no{number}") for number in range(7)]
     store.set_followed(people(OLD), START, lines)
-    assert len(store.unresolved()) == 7
+    assert len(list(store.unresolved())) == 7
     store.set_followed(people(OLD), START, lines[5:])
     assert {follow.streamer.id for follow in store.unresolved()} == {"no5", "no6"}
 
 
 def test_the_newest_are_the_first_of_everybody(store: Store) -> None:
     """Who is live, by start; then by the last end; then who was read; then who was not, among them lines."""
-    lines = [UnresolvedFollow(streamer=Streamer(platform="demo", id="fx"), state=State.UNKNOWN, problem="no")]
-    store.set_followed(people(OLD), START, lines)
+    store.set_followed(people(OLD), START, [line("fx")])
 
     def see(name: str, state: str, after: float) -> None:
         at = START + after

@@ -56,7 +56,7 @@ def known(store: Store) -> list[Any]:
         store.newest(9),
         store.sessions("demo", NAMES),
         [change.kind for change in store.changes()],
-        store.unresolved(),
+        list(store.unresolved()),
         store.aliases("demo", ["Ada"]),
     ]
 

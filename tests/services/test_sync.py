@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
 
-from livectl.live import views
+from livectl.live import list_spool, views
 from livectl.live.checker import Checker
+from livectl.live.follows import follow_list
 from livectl.live.follows.sync import FollowSync
 from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
@@ -88,6 +90,45 @@ def test_a_file_that_was_only_touched_changes_nothing(tmp_path: Path, store: Sto
 def test_a_file_being_written_is_left_alone(tmp_path: Path, store: Store) -> None:
     write(tmp_path, "demo/ada")
     assert make_sync(tmp_path, store).refresh(time.time()) is None
+
+
+def test_a_long_list_is_read_and_held_in_pieces(
+    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of one streamer may lie far apart, and a folder without room for the rest keeps the old list in force."""
+    monkeypatch.setattr("livectl.live.follows.sync.LINES_AT_ONCE", 3)
+    monkeypatch.setattr(list_spool, "MAX_HELD", 4)
+    sync = make_sync(tmp_path, store)
+    write(tmp_path, "demo/old")
+    sync.refresh(later())
+    write(tmp_path, "{url: demo/n7, tags: [one]}", *(f"demo/n{number}" for number in range(12)), "demo bob", "gone/eve")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+        assert sync.refresh(later()) is None
+    assert followed(store) == ["demo/old"]
+    assert sync.refresh(later()) is None
+    assert sync.refresh(later() + 60) == (12, 0)
+    stays = "the list stays as it was:"
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == [
+        f"follows.yaml cannot be used, {stays} no room for its lines in temporary files: no such file or directory",
+        "follows.yaml:15:5: not the address of a streamer: 'demo bob' (write platform/id, or paste a URL)",
+        "follows.yaml:16:5: there is no platform gone (`livectl platforms` lists them)",
+        "follows.yaml:10:5: warning: demo/n7 is followed by line 2 already (the two are taken together)",
+    ]
+    assert [record.streamer.tags for record in store.find_streamers("demo", ["n7"]) if record.streamer] == [("one",)]
+
+
+def test_one_at_a_time_reads_a_long_list(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livectl.live.follows.sync.LONG_BYTES", 30)
+    sync = make_sync(tmp_path, store)
+    write(tmp_path, "demo/ada", "demo/bob")
+    assert store.hold_list("another", 30.0)
+    assert sync.refresh(later()) is None
+    write(tmp_path, "demo/ada")
+    assert sync.refresh(later()) == (1, 0)
+    write(tmp_path, "demo/ada", "demo/bob")
+    assert store.hold_list("another", 0.001), "nobody holds on to it who has applied it"
+    wait_for(lambda: sync.refresh(later()) == (1, 0))
 
 
 def test_a_missing_file_unfollows_nobody(tmp_path: Path, store: Store) -> None:
@@ -216,7 +257,7 @@ def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, sto
     assert followed(store) == ["demo/bob"]
 
 
-def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store) -> None:
+def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of names is followed bit by bit, and looked at again until all are."""
     from livectl.settings import Network
 
@@ -229,9 +270,12 @@ def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store) -
         sync.refresh(at)
         some = len(followed(store))
         assert 0 < some < 30
+        monkeypatch.setattr(follow_list, "read_lines", None)  # the list is read once
         for step in range(1, 20):
             sync.refresh(at + 10 * step)
         assert followed(store) == [f"douyu/{100 + number}" for number in range(30)]
+        assert sync.refresh(at + 300) is None
+        assert follow_list.read_applied(store).whole
         assert fakes.requests_to("douyu") == 30
 
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from livectl.live import platforms
-from livectl.live.follows.sync import AliasResolver, ResolvedFollows
+from livectl.live.follows.sync import AliasResolver, ResolvedNames
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import CheckFailed, Platform, ask
@@ -63,7 +63,7 @@ def resolved(site: Site, store_url: str) -> Iterator[Any]:
         store = Store(client)
         fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{site.server_port}"}), store)
 
-        def resolve_names(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> ResolvedFollows:
+        def resolve_names(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> ResolvedNames:
             streamers = [Streamer(platform="made", id=name, name=name) for name in names]
             resolver = AliasResolver(settings, store, fetcher, LimitsByPlatform(settings))
             return resolver.resolve(streamers, NOW + after, {})
@@ -72,22 +72,25 @@ def resolved(site: Site, store_url: str) -> Iterator[Any]:
         fetcher.close()
 
 
+def ids(names: ResolvedNames) -> dict[str, str]:
+    return {name: streamer_id for (_, name), streamer_id in names.ids.items()}
+
+
+def problems(names: ResolvedNames) -> list[tuple[str, State, str]]:
+    return [(name, follow.state, follow.problem) for (_, name), follow in names.problems.items()]
+
+
 def test_a_name_is_looked_up_once(resolved: Any, site: Site) -> None:
     for _ in range(2):
-        assert [streamer.id for streamer in resolved("abc", "42").streamers] == ["3", "42"]
+        assert ids(resolved("abc", "42")) == {"abc": "3", "42": "42"}
     assert site.hits == ["/json?name=abc"]
-
-
-def test_two_names_of_one_are_one(resolved: Any) -> None:
-    follows = resolved("abc", "xyz", "3")
-    assert [(streamer.id, streamer.name) for streamer in follows.streamers] == [("3", "abc")]
 
 
 def test_who_leads_nowhere_is_told_and_asked_again(resolved: Any, site: Site) -> None:
     for times in (1, 2):
-        follows = resolved("nobody", "42")
-        assert [streamer.id for streamer in follows.streamers] == ["42"]
-        assert [(follow.streamer.id, follow.problem) for follow in follows.problems] == [("nobody", "no such streamer")]
+        names = resolved("nobody", "42")
+        assert ids(names) == {"42": "42"}
+        assert problems(names) == [("nobody", State.NOT_FOUND, "no such streamer")]
         assert len(site.hits) == times
 
 
@@ -96,9 +99,9 @@ def test_no_more_is_asked_than_the_budget_bears(resolved: Any, site: Site) -> No
         home=Path("/nowhere"), folder=Path("/nowhere"), platforms={"made": PlatformSettings(budget=parse_rate("12/m"))}
     )
     names = [letter * 5 for letter in "abcdef"]
-    follows = resolved(*names, settings=lean)
+    found = resolved(*names, settings=lean)
     assert len(site.hits) == 2
-    assert {follow.problem for follow in follows.problems} == {"not looked up yet"}
+    assert {problem for _, _, problem in problems(found)} == {"not looked up yet"}
     resolved(*names, settings=lean, after=5.0)
     assert len(site.hits) == 3
 
@@ -109,7 +112,7 @@ def test_nobody_is_looked_up_while_the_platform_is_left_alone(resolved: Any, sit
         store = Store(client)
         store.set_followed([Streamer(platform="made", id="1")], NOW)
         store.record(limits, [Observation(platform="made", id="1", state=State.BLOCKED, at=NOW)])
-    follows = resolved("abc", "42", after=10.0)
-    assert (site.hits, [streamer.id for streamer in follows.streamers]) == ([], ["42"])
-    assert [(follow.state, follow.problem) for follow in follows.problems] == [(State.BLOCKED, "not looked up yet")]
-    assert [streamer.id for streamer in resolved("abc", after=310.0).streamers] == ["3"]
+    names = resolved("abc", "42", after=10.0)
+    assert (site.hits, ids(names)) == ([], {"42": "42"})
+    assert problems(names) == [("abc", State.BLOCKED, "not looked up yet")]
+    assert ids(resolved("abc", after=310.0)) == {"abc": "3"}

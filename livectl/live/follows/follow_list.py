@@ -182,22 +182,29 @@ def strip_comment(line: str) -> str:
 
 def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
     """Merges the entries for one streamer, with a warning for each but the first."""
+    from livectl.live.list_spool import merge_entries
+
     by_key: dict[tuple[str, str], tuple[Streamer, int]] = {}
     refused, merged, unread = [], [], []
     for (line, column), streamer, written in follow_lines:
         if isinstance(streamer, LivectlError):
             refused.append(Mistake(name, line, column, *describe_error(streamer)))
-            problem = f"{name}:{line}: {streamer.message}"
-            unread.append(UnresolvedFollow(streamer=name_refused(written), state=State.UNKNOWN, problem=problem))
+            unread.append(unread_follow(name, line, streamer, written))
         elif streamer.key not in by_key:
             by_key[streamer.key] = (streamer, line)
         else:
             earlier, earlier_line = by_key[streamer.key]
-            by_key[streamer.key] = (merge_streamers(earlier, streamer), earlier_line)
+            by_key[streamer.key] = (merge_entries(earlier, streamer), earlier_line)
             text = f"{streamer.platform}/{streamer.id} is followed by line {earlier_line} already"
             merged.append(Mistake(name, line, column, text, "the two are taken together", warning=True))
     streamers = tuple(streamer for streamer, _ in by_key.values())
     return FollowList(streamers, tuple(refused), tuple(merged), tuple(unread))
+
+
+def unread_follow(name: str, line: int, error: LivectlError, written: Any) -> UnresolvedFollow:
+    """A refused entry as it is shown among the streamers."""
+    problem = f"{name}:{line}: {error.message}"
+    return UnresolvedFollow(streamer=name_refused(written), state=State.UNKNOWN, problem=problem)
 
 
 def name_refused(written: Any) -> Streamer:
@@ -212,18 +219,6 @@ def name_refused(written: Any) -> Streamer:
         named = NAMED_ADDRESS.fullmatch(address)
         platform, streamer_id = (named[1].lower(), named[2]) if named else ("", address or "?")
         return Streamer(platform=platform, id=streamer_id[:MAX_LINE_CHARS])
-
-
-def merge_streamers(first: Streamer, other: Streamer) -> Streamer:
-    """One streamer with the names, tags, alerts and weight of two entries."""
-    alerts = first.alerts if other.alerts is None else (*(first.alerts or ()), *other.alerts)
-    return msgspec.structs.replace(
-        first,
-        name=first.name or other.name,
-        tags=tuple(dict.fromkeys((*first.tags, *other.tags))),
-        alerts=alerts and tuple(dict.fromkeys(alerts)),
-        weight=max(first.weight, other.weight),
-    )
 
 
 def read_entry(value: Any) -> Streamer:

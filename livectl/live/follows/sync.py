@@ -1,37 +1,46 @@
-"""Applies the follow list's file to the store whenever the file has changed.
+"""Applies the follow list's file to the store whenever the file has changed, however long it is.
 
 Any number of workers may do so. The file that was put in its place last counts, so that an old copy on another machine
-does not take a change back. An entry that cannot be read never unfollows anybody.
+does not take a change back. An entry that cannot be read never unfollows anybody. Names that lead to nobody yet are
+looked up again as the store has them: for that the file is not read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
+from collections import defaultdict
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 import msgspec
 
 from livectl import __version__
-from livectl.errors import LivectlError
+from livectl.errors import LivectlError, Mistake, SettingsError
 from livectl.file_stamp import read_stamp
 from livectl.live import platforms, polling
 from livectl.live.follows import follow_list
-from livectl.live.follows.follow_list import CACHE_KEY, CACHE_PLATFORM, AppliedList
+from livectl.live.follows.follow_list import CACHE_KEY, CACHE_PLATFORM, LINES_AT_ONCE, AppliedList
+from livectl.live.list_spool import NoRoomError, SpooledList
 from livectl.live.platforms.base import NotAStreamer, same_observations, unresolved_observation
-from livectl.models import State, UnresolvedFollow
+from livectl.models import State, Streamer, UnresolvedFollow
+from livectl.validation import describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from livectl.live.follows.follow_list import FollowList
+    from livectl.file_stamp import FileStamp
+    from livectl.live.follows.follow_list import FollowLine
+    from livectl.live.list_spool import Merge
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.platforms.base import Platform
     from livectl.live.polling import LimitsByPlatform
     from livectl.live.store import Store
-    from livectl.models import Observation, Streamer
+    from livectl.models import Observation
     from livectl.settings import Settings
 
     StreamerKey: TypeAlias = tuple[str, str]  # platform and id
@@ -40,15 +49,20 @@ if TYPE_CHECKING:
 CACHE_SECONDS = 10 * 365 * 86_400.0  # as good as for ever
 MAX_PROBLEMS_LOGGED = 5
 MAX_LOOKUPS_AT_ONCE = 50  # requests to one platform: thousands of new names are looked up bit by bit
+MAX_LINES_LOOKED_AT = 5000  # of those that lead to nobody, at each call: some 20 ms
 # A name is looked up again after as long as it has been known in vain: soon at first, once an hour in the end.
 FIRST_LOOKUP_WAIT_S, MAX_LOOKUP_WAIT_S = 5.0, 3600.0
 NOT_LOOKED_UP = "not looked up yet"
+NO_ROOM_WAIT_S = 60.0
+READ_BYTES = 1_000_000
+LONG_BYTES = 1_000_000  # a longer list is read by one process at a time
+HOLD_SECONDS, LINES_A_HOLD = 30.0, 100_000  # the lines take a few seconds
 
 log = logging.getLogger(__name__)
 
 
 class FollowSync:
-    """Applies the file for one process. A file that was read is remembered until it changes.
+    """Applies the file for one process.
 
     `named_at` is when the settings came to name this file instead of another: it counts as put in its place then.
     """
@@ -59,9 +73,12 @@ class FollowSync:
         self._named_at = named_at
         self._settings = settings
         self._store = store
-        self._resolver = AliasResolver(settings, store, fetcher, limits)
+        self._make_resolver = partial(AliasResolver, settings, store, fetcher, limits)
         self._seen_ctime = 0.0  # of the file that was last found to be applied
-        self._last_read: tuple[str, FollowList | None] = ("", None)
+        self._digest: tuple[FileStamp | None, str] = (None, "")
+        self._refused = ("", 0.0)  # the digest of a list that cannot be used, and until when it is left alone
+        self._lines: Iterator[UnresolvedFollow] | None = None  # those that lead to nobody, as far as not looked at yet
+        self._any_waits = False  # of those that were looked at
 
     def refresh(self, now: float) -> tuple[int, int] | None:
         """Follows the streamers of the file, if it has changed.
@@ -69,8 +86,7 @@ class FollowSync:
         Returns how many were added and removed; None if nothing was done.
         """
         self._store.finish_following()
-        path = self._settings.follows
-        stamp = read_stamp(path)
+        stamp = read_stamp(self._settings.follows)
         if stamp is None:
             return None  # without a file everybody stays followed
         applied, placed_at = follow_list.read_applied(self._store), max(stamp.placed_at, self._named_at)
@@ -80,80 +96,158 @@ class FollowSync:
             or (applied.whole and placed_at == self._seen_ctime == applied.put)
         ):
             return None
-        digest = self._compute_digest(path)
+        digest = self._compute_digest(stamp)
         self._seen_ctime = placed_at
-        if digest == applied.digest and (applied.whole or not self._any_lookup_due(now)):
-            if applied.put != placed_at:
-                self._save_applied(msgspec.structs.replace(applied, put=placed_at))
-            return None
-        parsed = self._load(path, digest)
-        return None if parsed is None else self._apply(parsed, placed_at, digest, now)
+        if digest != applied.digest:
+            is_refused = digest == self._refused[0] and now < self._refused[1]
+            return None if is_refused else self._apply(stamp.size, AppliedList(placed_at, digest), now)
+        if applied.put != placed_at:
+            applied = msgspec.structs.replace(applied, put=placed_at)
+            self._save_applied(applied)
+        return None if applied.whole else self._look_up_again(applied, now)
 
-    def _any_lookup_due(self, now: float) -> bool:
-        return any(_awaits_lookup(follow, now) for follow in self._store.unresolved())
-
-    def _apply(self, parsed: FollowList, placed_at: float, digest: str, now: float) -> tuple[int, int]:
-        is_new = digest != follow_list.read_applied(self._store).digest
-        earlier = {follow.streamer.key: follow for follow in self._store.unresolved()}
-        resolved = self._resolver.resolve(parsed.streamers, now, {} if is_new else earlier)
-        if is_new:
-            _log_problems(resolved.problems)
-        wanted = resolved.streamers
-        found_keys = {streamer.key for streamer in wanted}
-        unresolved = [
-            _with_since(follow, earlier.get(follow.streamer.key), now)
-            for follow in (*resolved.problems, *parsed.unread)
-            if follow.streamer.key not in found_keys
-        ]
-        if parsed.refused:  # an entry that cannot be read may mean anybody who is followed
-            wanted_keys = {streamer.key for streamer in wanted}
-            everyone = self._store.all_streamers()
-            followed = (record.streamer for record in everyone if record.streamer and not record.unresolved)
-            wanted += tuple(streamer for streamer in followed if streamer.key not in wanted_keys)
-        added, removed = self._store.set_followed(wanted, now, unresolved)
-        self._save_applied(AppliedList(placed_at, digest, whole=not resolved.problems))
-        if added or removed:
-            log.info("%s: following %d, %d new, %d gone", self._settings.follows.name, len(wanted), added, removed)
-        return added, removed
-
-    def _load(self, path: Path, digest: str) -> FollowList | None:
-        if self._last_read[0] == digest:
-            return self._last_read[1]
+    def _apply(self, size: int, new: AppliedList, now: float) -> tuple[int, int] | None:
+        token = uuid4().hex
+        if size <= LONG_BYTES:
+            return self._read_list(token, new, now)
+        if not self._store.hold_list(token, HOLD_SECONDS):
+            return None  # another process reads it
         try:
-            parsed = follow_list.load(path, path.name)
-        except LivectlError as error:
-            log.error("%s cannot be used, the list stays as it was: %s", path.name, error.message)
-            self._last_read = (digest, None)
-            return None
-        for mistakes in (parsed.refused, parsed.merged):
-            for mistake in mistakes[:MAX_PROBLEMS_LOGGED]:
-                log.warning("%s", mistake)
-            _log_more(len(mistakes) - MAX_PROBLEMS_LOGGED)
-        self._last_read = (digest, parsed)
-        return parsed
+            return self._read_list(token, new, now)
+        finally:
+            self._store.release_list(token)
 
-    def _compute_digest(self, path: Path) -> str:
+    def _read_list(self, token: str, new: AppliedList, now: float) -> tuple[int, int] | None:
+        path, hold = self._settings.follows, partial(self._store.hold_list, token, HOLD_SECONDS)
+        reading = ListReading(self._store, self._make_resolver(), path.name, now)
+        try:
+            with SpooledList() as wanted:
+                reading.read(_calling(hold, follow_list.read_lines(path, path.name)), wanted)
+                followed = self._store.follow_list(wanted, now, keep=bool(reading.refused.count))
+                merged = wanted.merged()
+        except SettingsError as error:
+            log.error("%s cannot be used, the list stays as it was: %s", path.name, error.message)
+            self._refused = (new.digest, now + NO_ROOM_WAIT_S if isinstance(error, NoRoomError) else math.inf)
+            return None
+        reading.log(*merged)
+        self._lines = None
+        self._save_applied(msgspec.structs.replace(new, whole=not reading.unresolved.count))
+        if followed.added or followed.removed:
+            log.info("%s: following %d, %d new, %d gone", path.name, followed.followed, *followed[:2])
+        return followed.added, followed.removed
+
+    def _look_up_again(self, applied: AppliedList, now: float) -> tuple[int, int] | None:
+        """Looks up some of those names whose time has come. The list is whole once none is left that may be."""
+        lines, self._lines = self._lines or self._store.unresolved(), None  # anew after an error
+        some = list(islice(lines, MAX_LINES_LOOKED_AT))
+        self._any_waits |= any(_may_be_looked_up(follow) for follow in some)
+        due = [follow for follow in some if _may_be_looked_up(follow) and _is_due(follow, now)]
+        found = self._look_up(due, now) if due else None
+        if len(some) == MAX_LINES_LOOKED_AT:
+            self._lines = lines
+            return found
+        if not self._any_waits:
+            self._save_applied(msgspec.structs.replace(applied, whole=True))
+        self._any_waits = False
+        return found
+
+    def _look_up(self, due: Sequence[UnresolvedFollow], now: float) -> tuple[int, int] | None:
+        waiting = {follow.streamer.key: follow for follow in due}
+        ids, problems = self._make_resolver().resolve([follow.streamer for follow in due], now, waiting)
+        found = {"/".join(key): msgspec.structs.replace(waiting[key].streamer, id=ids[key]) for key in ids}
+        told = [
+            _with_since(problem, waiting[key], now)
+            for key, problem in problems.items()
+            if problem.looked_up != waiting[key].looked_up
+        ]
+        return (self._store.follow_found(found, told, now), 0) if found or told else None
+
+    def _compute_digest(self, stamp: FileStamp) -> str:
         """A digest of all that decides what the list means: text, the user's keys, livectl's version, the platforms."""
+        if self._digest[0] == stamp:
+            return self._digest[1]
         keys = {
             name: polling.fingerprint(polling.platform_keys(access))
             for name, access in self._settings.platforms.items()
         }
-        context_json = msgspec.json.encode((keys, __version__, platforms.names()), order="sorted")
-        return hashlib.sha256(context_json + path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(msgspec.json.encode((keys, __version__, platforms.names()), order="sorted"))
+        with self._settings.follows.open("rb") as file:
+            while some := file.read(READ_BYTES):
+                digest.update(some)
+        self._digest = (stamp, digest.hexdigest())
+        return self._digest[1]
 
     def _save_applied(self, applied: AppliedList) -> None:
         self._store.cache_set(CACHE_PLATFORM, CACHE_KEY, msgspec.json.encode(applied).decode(), CACHE_SECONDS)
 
 
-def _log_problems(problems: Sequence[UnresolvedFollow]) -> None:
-    for follow in problems[:MAX_PROBLEMS_LOGGED]:
-        log.warning("%s/%s is not followed yet: %s", follow.streamer.platform, follow.streamer.id, follow.problem)
-    _log_more(len(problems) - MAX_PROBLEMS_LOGGED)
+def _calling(hold: Callable[[], object], lines: Iterable[FollowLine]) -> Iterator[FollowLine]:
+    """The lines; between them the list is held on to."""
+    for number, line in enumerate(lines, 1):
+        yield line
+        if number % LINES_A_HOLD == 0:
+            hold()
 
 
-def _log_more(count: int) -> None:
-    if count > 0:
-        log.warning("... and %d more like these; `livectl live --all` shows each", count)
+class Warnings:
+    """What is logged of many: the first ones, and how many more there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if len(self._first) < MAX_PROBLEMS_LOGGED:
+            self._first.append(text)
+
+    def log(self) -> None:
+        for text in self._first:
+            log.warning("%s", text)
+        if more := self.count - len(self._first):
+            log.warning("... and %d more like these; `livectl live --all` shows each", more)
+
+
+class ListReading:
+    """Leads the lines of a list to streamers, a thousand at a time."""
+
+    def __init__(self, store: Store, resolver: AliasResolver, name: str, now: float) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._name = name
+        self._now = now
+        self.refused, self.unresolved = Warnings(), Warnings()
+
+    def read(self, lines: Iterator[FollowLine], wanted: SpooledList) -> None:
+        while some := list(islice(lines, LINES_AT_ONCE)):
+            good = [(place, read) for place, read, _ in some if isinstance(read, Streamer)]
+            ids, problems = self._resolver.resolve([streamer for _, streamer in good], self._now, {})
+            for place, streamer in good:
+                if (found := ids.get(streamer.key)) is not None:
+                    is_found = found == streamer.id
+                    wanted.add(streamer if is_found else msgspec.structs.replace(streamer, id=found), place)
+            for key, problem in problems.items():
+                self.unresolved.add(f"{'/'.join(key)} is not followed yet: {problem.problem}")
+            unread = [self._refuse(line, error) for line in some if isinstance(error := line.streamer, LivectlError)]
+            self._leave([*problems.values(), *unread], wanted)
+
+    def log(self, merged: int, first: Sequence[Merge]) -> None:
+        warnings = Warnings()
+        for each in first:
+            text = f"{each.key} is followed by line {each.earlier} already"
+            warnings.add(str(Mistake(self._name, *each.place, text, "the two are taken together", warning=True)))
+        warnings.count = merged
+        for some in (self.refused, warnings, self.unresolved):
+            some.log()
+
+    def _refuse(self, line: FollowLine, error: LivectlError) -> UnresolvedFollow:
+        self.refused.add(str(Mistake(self._name, *line.location, *describe_error(error))))
+        return follow_list.unread_follow(self._name, line.location[0], error, line.written)
+
+    def _leave(self, follows: Sequence[UnresolvedFollow], wanted: SpooledList) -> None:
+        earlier = self._store.find_unresolved([follow.streamer for follow in follows])
+        for follow in follows:
+            wanted.add_unresolved(_with_since(follow, earlier.get(follow.streamer.key), self._now))
 
 
 def _with_since(follow: UnresolvedFollow, earlier: UnresolvedFollow | None, now: float) -> UnresolvedFollow:
@@ -162,44 +256,48 @@ def _with_since(follow: UnresolvedFollow, earlier: UnresolvedFollow | None, now:
     return msgspec.structs.replace(follow, since=earlier.since if earlier and lasting else now)
 
 
-class ResolvedFollows(NamedTuple):
-    """Streamers by the id that is followed, each once; and those without one yet, with the reason."""
+class ResolvedNames(NamedTuple):
+    """The ids of streamers, by platform and name; and those without one yet, with the reason."""
 
-    streamers: tuple[Streamer, ...]
-    problems: tuple[UnresolvedFollow, ...]
+    ids: dict[StreamerKey, str]
+    problems: dict[StreamerKey, UnresolvedFollow]
 
 
 class AliasResolver:
-    """Finds the ids of names, rooms and short links: looks each up once, and remembers it in the store."""
+    """Finds the ids of names, rooms and short links: looks each up once, and remembers it in the store.
+
+    One resolver looks no more than some names of each platform up.
+    """
 
     def __init__(self, settings: Settings, store: Store, fetcher: Fetcher, limits: LimitsByPlatform) -> None:
         self._settings = settings
         self._store = store
         self._fetcher = fetcher
         self._limits = limits
+        self._lookups_left: dict[str, int] = {}
 
     def resolve(
         self, streamers: Sequence[Streamer], now: float, earlier: Mapping[StreamerKey, UnresolvedFollow]
-    ) -> ResolvedFollows:
-        """Replaces each streamer's name by its id, as far as the platforms' budgets allow look-ups.
+    ) -> ResolvedNames:
+        """Finds the id of each, as far as the platforms' budgets allow look-ups.
 
         `earlier` are those who were looked up in vain, and who are not looked up at each call.
         """
-        by_key: dict[StreamerKey, Streamer] = {}
-        problems: list[UnresolvedFollow] = []
-        for platform_name in dict.fromkeys(streamer.platform for streamer in streamers):
-            same_platform = [streamer for streamer in streamers if streamer.platform == platform_name]
+        resolved = ResolvedNames({}, {})
+        by_platform: dict[str, list[Streamer]] = defaultdict(list)
+        for streamer in streamers:
+            by_platform[streamer.platform].append(streamer)
+        for platform_name, same_platform in by_platform.items():
             names = [streamer.id for streamer in same_platform]
             waiting = {name: follow for name in names if (follow := earlier.get((platform_name, name)))}
             ids, failures = self._resolve_names(platform_name, names, waiting, now)
             for streamer in same_platform:
-                if streamer.id not in ids:
-                    problems.append(_unresolved(streamer, failures.get(streamer.id), waiting.get(streamer.id)))
+                if (found := ids.get(streamer.id)) is not None:
+                    resolved.ids[streamer.key] = found
                     continue
-                resolved = msgspec.structs.replace(streamer, id=ids[streamer.id])
-                other = by_key.get(resolved.key)
-                by_key[resolved.key] = follow_list.merge_streamers(other, resolved) if other else resolved
-        return ResolvedFollows(tuple(by_key.values()), tuple(problems))
+                problem = _unresolved(streamer, failures.get(streamer.id), waiting.get(streamer.id))
+                resolved.problems[streamer.key] = problem
+        return resolved
 
     def _resolve_names(
         self, platform_name: str, names: Sequence[str], waiting: Mapping[str, UnresolvedFollow], now: float
@@ -215,16 +313,14 @@ class AliasResolver:
         unresolved = [name for name in dict.fromkeys(names) if name not in ids]
         if problem := polling.unset_key(self._settings, platform_name):
             return ids, _by_id(same_observations(platform_name, unresolved, State.AUTH, context, problem))
-        limits = self._limits[platform_name]
-        max_lookups = max(0, min(MAX_LOOKUPS_AT_ONCE, int(self._store.spend(limits, 0, now))))
-        due_names = [name for name in unresolved if _is_due(waiting.get(name), now)]
-        due = _first_lookups(platform, due_names, max_lookups)
+        due = self._pick_due(platform, [name for name in unresolved if _is_due(waiting.get(name), now)], now)
         if not due:
             return ids, {}
         if reason := polling.left_alone(self._store, platform_name, now):
             return ids, _by_id(same_observations(platform_name, due, reason[0], context, NOT_LOOKED_UP))
         answers, requests = self._fetcher.resolve(platform, due, context)
-        self._store.spend(limits, requests, now)
+        self._store.spend(self._limits[platform_name], requests, now)
+        self._lookups_left[platform_name] -= requests
         new_ids = {name: answer for name, answer in zip(due, answers, strict=True) if isinstance(answer, str)}
         self._store.save_aliases(platform_name, new_ids)
         failures = [
@@ -233,6 +329,16 @@ class AliasResolver:
             if not isinstance(answer, str)
         ]
         return ids | new_ids, _by_id(failures)
+
+    def _pick_due(self, platform: Platform, names: Sequence[str], now: float) -> list[str]:
+        """The first of these names, as many as may be looked up now."""
+        left = self._lookups_left.setdefault(platform.name, MAX_LOOKUPS_AT_ONCE)
+        if not names or left <= 0:
+            return []
+        budget = self._lookups_left[platform.name] = min(
+            left, int(self._store.spend(self._limits[platform.name], 0, now))
+        )
+        return _first_lookups(platform, names, max(0, budget))
 
 
 def _first_lookups(platform: Platform, names: Sequence[str], requests: int) -> list[str]:
@@ -250,11 +356,9 @@ def _first_lookups(platform: Platform, names: Sequence[str], requests: int) -> l
     return chosen
 
 
-def _awaits_lookup(follow: UnresolvedFollow, now: float) -> bool:
-    """Whether a name is to be looked up now. A line that cannot be read never is."""
-    if follow.looked_up is None:
-        return follow.problem == NOT_LOOKED_UP
-    return _is_due(follow, now)
+def _may_be_looked_up(follow: UnresolvedFollow) -> bool:
+    """Whether somebody may be found by the name. By a line that cannot be read nobody ever is."""
+    return follow.looked_up is not None or follow.problem == NOT_LOOKED_UP
 
 
 def _is_due(follow: UnresolvedFollow | None, now: float) -> bool:
