@@ -1,7 +1,7 @@
 """Measures how soon a go-live that a platform tells of is in the outbox, and how soon all are asked once push ends.
 
 2,000 go-lives on Twitch and Kick, both played in this process, with the sweeps and the process of push: pushed, polled,
-both, lost, late, twice and forged alike.
+listed, mixed, lost, late, twice and forged alike.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def main() -> int:
         cpu = time.process_time() - cpu
     print(f"{outcome.lives} go-lives: {outcome.missing} missing, {outcome.doubled} doubled")
     print(f"{len(outcome.forged)} forged: {outcome.believed} believed")
+    print(f"{outcome.list_pages} pages of lists were read meanwhile")
     print(f"delay of the {len(outcome.delays)} that were told at once: half within {outcome.delay(0.5) * 1000:.0f} ms,")
     print(f"  95 in 100 within {outcome.delay(0.95) * 1000:.0f} ms, all within {outcome.delays[-1] * 1000:.0f} ms")
     again = outcome.polled_again_after

@@ -1,6 +1,7 @@
-"""Plays many go-lives on Twitch and Kick: pushed, polled, both, lost, late, twice and forged; counts what came of it.
+"""Plays many go-lives on Twitch and Kick: pushed, polled, listed, mixed, lost, late, twice, forged; counts what came.
 
-Everything is in this process: the sites, the page that Kick sends to, a process of push, and the sweeps.
+Everything is in this process: the sites, the page that Kick sends to, a process of push, the sweeps, and the reading of
+both lists of who is live, which shows whoever else has told of somebody before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 import redis
 
 from livectl.live.checker import Sweeper
+from livectl.live.listing import LEASE_SECONDS, ListingState
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.service import PushService
 from livectl.live.store import Store
@@ -33,13 +35,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from livectl.live.listing import Lister
     from livectl.models import Change
     from livectl.settings import Settings
     from tests.support.sites.plan import SiteRequest
 
-WAYS = ("pushed", "polled", "mixed", "lost", "late", "twice", "forged")
+WAYS = ("pushed", "polled", "listed", "mixed", "lost", "late", "twice", "forged")
 KEY = Secret("a key", lambda: "a key")
 SWEEP_SECONDS = 0.5
+LIST_SECONDS = 2.0  # between two readings of the lists
+LIST_PATHS = ("/helix/streams", "/public/v2/livestreams")
 TURN_SECONDS = 0.0005
 FASTEST_S, SLOWEST_S = 2.0, 12.0
 
@@ -52,6 +57,7 @@ class Outcome(NamedTuple):
     alerts: dict[str, int]  # streamer -> how often they went live, as the outbox has it
     delays: list[float]  # seconds from what was told at once to the outbox, in order
     polled_again_after: float  # seconds from the end of push until everybody was asked
+    list_pages: int  # that were read
 
     @property
     def missing(self) -> int:
@@ -111,7 +117,11 @@ class PushedLives:
         over, sweeper = threading.Event(), Sweeper(self.settings, self.store)
 
         def sweep() -> None:
+            listed_at = 0.0
             while not over.wait(SWEEP_SECONDS):
+                if time.monotonic() > listed_at + LIST_SECONDS:
+                    self._read_lists(sweeper.lister)
+                    listed_at = time.monotonic()
                 for batches in sweeper.claim(time.time()):
                     for batch in batches:
                         sweeper.checker.check(batch.platform, batch.ids, time.time())
@@ -123,6 +133,19 @@ class PushedLives:
         finally:
             over.set()
             thread.join()
+
+    def _read_lists(self, lister: Lister) -> None:
+        """As where lists are the cheaper way, which they are not for so few who are followed."""
+        now = time.time()
+        worth_it = msgspec.json.encode(ListingState(listed=True, planned_at=now)).decode()
+        for platform in ("twitch", "kick"):
+            if self.store.hold_listing(platform, "played", LEASE_SECONDS):
+                self.store.save_listing(platform, "played", worth_it, {"listed_until": 0.0}, release=True)
+        for job in lister.claim(now):
+            lister.read(*job)
+
+    def list_pages(self) -> int:
+        return sum(each.path in LIST_PATHS and not each.get("user_id") for each in self.fakes.log)
 
     @contextmanager
     def pushing(self) -> Iterator[None]:
@@ -198,7 +221,7 @@ def play(folder: Path, store_url: str, count: int, a_second: float) -> Outcome:
         alerts[change.id] = alerts.get(change.id, 0) + 1
     delays = sorted(_told_at(change) - world.sent[change.id] for change in began if change.id in world.sent)
     forged = {streamer_id for _, streamer_id in pairs} - lives
-    return Outcome(len(lives), forged, alerts, delays, again)
+    return Outcome(len(lives), forged, alerts, delays, again, world.list_pages())
 
 
 def _is_covered(world: PushedLives, count: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.support.sites.responses import ON_AIR, TOKEN, answered_scenes, iso_time, json_response
+from tests.support.sites.responses import ON_AIR, TOKEN, answered_scenes, iso_time, json_response, live_page
 from tests.support.sites.twitch import picture, token
 
 if TYPE_CHECKING:
@@ -16,6 +16,10 @@ def api(plan: Plan, request: SiteRequest) -> SiteResponse:
         return json_response({"message": "Unauthorized", "data": {}}, 401)
     if request.path == "/public/v1/users/livestreams":
         return _list(plan, request.get_all("user_id"))
+    if request.path == "/public/v2/livestreams":
+        shown, cursor = live_page(plan, "kick", request.get("cursor"), int(request.get("limit") or 25))
+        rows = [_broadcast(*each) for each in shown]
+        return json_response({"data": rows, "message": "OK", "pagination": {"next_cursor": cursor}})
     if request.path == "/public/v1/users":
         return json_response(
             {"data": [{"user_id": int(each), "profile_picture": picture(each)} for each in request.get_all("id")]}
@@ -35,20 +39,19 @@ def _list(plan: Plan, ids: list[str]) -> SiteResponse:
     scenes = answered_scenes(plan, "kick", ids)
     if scenes is None:
         return json_response({"message": "Internal error", "data": []}, 500)
-    rows = [
-        {
-            "broadcaster_user": {"id": int(streamer_id), "username": scene.alias},
-            "channel": {"slug": scene.alias or f"name{streamer_id}"},
-            "title": scene.title,
-            "category": {"id": 15, "name": "Just Chatting"},
-            "viewer_count": scene.viewers,
-            "started_at": iso_time(scene.started),
-            "thumbnail": "https://static.example/kick.jpg",
-        }
-        for streamer_id, scene in scenes
-        if scene.kind in ON_AIR
-    ]
-    return json_response({"data": rows, "message": "OK"})
+    return json_response({"data": [_broadcast(*each) for each in scenes if each[1].kind in ON_AIR], "message": "OK"})
+
+
+def _broadcast(streamer_id: str, scene: Scene) -> dict[str, Any]:
+    return {
+        "broadcaster_user": {"id": int(streamer_id), "username": scene.alias},
+        "channel": {"slug": scene.alias or f"name{streamer_id}"},
+        "title": scene.title,
+        "category": {"id": 15, "name": "Just Chatting"},
+        "viewer_count": scene.viewers,
+        "started_at": iso_time(scene.started),
+        "thumbnail": "https://static.example/kick.jpg",
+    }
 
 
 def _row(streamer_id: str, scene: Scene) -> dict[str, Any]:

@@ -35,6 +35,14 @@ def local_time(started: int, zone: timezone) -> str:
     return datetime.fromtimestamp(started, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def live_page(plan: Plan, platform: str, cursor: str, size: int) -> tuple[list[tuple[str, Scene]], str]:
+    """A page of everybody who is live, and the cursor of the next."""
+    with plan.lock:
+        scenes = [(name, scene) for (site, name), scene in plan.scenes.items() if site == platform]
+    live, start = [(name, scene) for name, scene in scenes if scene.kind in ON_AIR], int(cursor or 0)
+    return live[start : start + size], str(start + size) if start + size < len(live) else ""
+
+
 def answered_scenes(plan: Plan, platform: str, ids: list[str]) -> list[tuple[str, Scene]] | None:
     """The scenes in an answer about `ids`; None when one of them spoils it."""
     scenes = [(streamer_id, plan.scene(platform, streamer_id)) for streamer_id in ids]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.support.sites.responses import ON_AIR, TOKEN, answered_scenes, iso_time, json_response
+from tests.support.sites.responses import ON_AIR, TOKEN, answered_scenes, iso_time, json_response, live_page
 
 if TYPE_CHECKING:
     from tests.support.sites.plan import Plan, Scene, SiteRequest, SiteResponse
@@ -26,7 +26,11 @@ def helix(plan: Plan, request: SiteRequest) -> SiteResponse:
         ]
         return json_response({"data": users})
     logins = [plan.find_alias("twitch", login) or "" for login in request.get_all("user_login")]
-    scenes = answered_scenes(plan, "twitch", [*request.get_all("user_id"), *logins])
+    asked = [*request.get_all("user_id"), *logins]
+    if not asked:
+        shown, cursor = live_page(plan, "twitch", request.get("after"), int(request.get("first") or 20))
+        return json_response({"data": [_stream(plan, *each) for each in shown], "pagination": {"cursor": cursor}})
+    scenes = answered_scenes(plan, "twitch", asked)
     if scenes is None:
         return json_response({"error": "Internal Server Error", "status": 500}, 500)
     live = [(streamer_id, scene) for streamer_id, scene in scenes if scene.kind in {*ON_AIR, "replay"}]
