@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from livectl.live import replicas
+from livectl import replicas
 from livectl.live.cells import COMMON
 from livectl.live.lua_scripts import lua_script
 

@@ -18,8 +18,9 @@ from uuid import uuid4
 
 import msgspec
 
+from livectl import replicas
 from livectl.errors import ServerError
-from livectl.live import replicas, standing, store_records
+from livectl.live import standing, store_records
 from livectl.live.cells import COMMON, SHARDS_KEY, Cell, bucket_of, pack_cells
 from livectl.live.list_spool import Row, Spool, merge_follows
 from livectl.live.lua_scripts import lua_script

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livectl import replicas
 from livectl.errors import ServerError
-from livectl.live import replicas
 from livectl.live.cells import COMMON, MIGRATING_KEY, OLD_VERSION_KEY, VERSION_KEY, Cells, half_done
 from livectl.live.lua_scripts import lua_script
 from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, UNRESOLVED_KEY, apply_pieces, scan_hash, scan_pages

@@ -13,7 +13,8 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from livectl.live import collecting, history, replicas
+from livectl import replicas
+from livectl.live import collecting, history
 from livectl.live.alerts import digests, message, outbox, rules
 from livectl.live.alerts.outbox import Lane, Outbox
 from livectl.live.alerts.rules import Objection

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from livectl.live import replicas, store_records
+from livectl import replicas
+from livectl.live import store_records
 from livectl.live.alerts import rules
 from livectl.live.alerts.message import alert_kind
 from livectl.live.cells import COMMON, target_place
