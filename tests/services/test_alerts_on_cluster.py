@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ import pytest
 from livectl import redis_client
 from livectl.address import Address
 from livectl.live import cells, collecting
-from livectl.live.alerts import outbox
-from livectl.live.alerts.message import Alert
+from livectl.live.alerts import delivery, outbox
+from livectl.live.alerts.message import Alert, DeliveryOutcome
 from livectl.live.alerts.outbox import Lane, Outbox
 from livectl.live.push.push_store import PushStore
 from livectl.live.store import Store
-from livectl.models import Change
+from livectl.models import Change, Observation, PollingLimits, State, Streamer
 from livectl.settings import Settings, Target
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from tests.support.redis_cluster import RedisCluster
 
+LIMITS = PollingLimits(platform="demo", batch=10, rate=1000.0)
 NOW = 1_800_000_000.0
+SLOW_FAILOVER_S = 20.0  # with the 15 s after which a node counts as dead, unless it is set otherwise
 CHANGE = Change(kind="began", platform="demo", id="ada", session="s", at=NOW)
 
 
@@ -69,6 +72,25 @@ def test_targets_come_are_told_fail_and_go(client: Any) -> None:
     gone = first.note_targets(Settings(home=Path(), folder=Path()), "here", names, NOW).gone
     assert set(gone) == set(names)
     assert not any(client.exists(f"{cells.target_place(name)}state") for name in names)
+
+
+def test_a_target_stays_with_its_worker_for_longer_than_a_failover_takes(client: Any) -> None:
+    """Whoever took it over meanwhile would tell it once more."""
+    now, held = time.time(), list[float]()
+
+    def send(_: Alert) -> DeliveryOutcome:
+        held.append(float(client.hget(f"{cells.target_place('hook')}state", "held_until")) - now)
+        return DeliveryOutcome(sent=True)
+
+    settings = Settings(home=Path(), folder=Path(), alerts={"hook": Target(command=("x",))})
+    hooks = delivery.DispatchHooks(lambda: now, lambda *_: None)
+    store = Store(client)
+    store.set_followed([Streamer(platform="demo", id="ada")], now - 9)
+    for at, state in ((now - 2, State.OFFLINE), (now - 1, State.LIVE)):
+        store.record(LIMITS, [Observation(platform="demo", id="ada", state=state, at=at)])
+    delivery.AlertDispatcher(settings, store, client, {"hook": send}, hooks).deliver()
+    assert held
+    assert min(held) > SLOW_FAILOVER_S
 
 
 def test_the_changes_of_all_cells_come_into_one_outbox(client: Any) -> None:

@@ -20,10 +20,13 @@ from livectl.ops.beat import publisher
 from livectl.ops.beat.entries import BeatEntry, ComputedDueTimes
 from livectl.ops.beat.run_store import PENDING_KEY, DueRun, RunStore, StoreClock
 from tests.support.beats import make_app, server
-from tests.support.waiting import HANG_SECONDS
+from tests.support.faulty_servers import redis_server
+from tests.support.servers import waits
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from celery import Celery
 
@@ -257,6 +260,23 @@ def test_a_broker_that_fails_over_is_not_taken_for_the_store(store_url: str) -> 
     bench.app.conf.broker_url = ";".join([bench.app.conf.broker_url] * 2)
     assert isinstance(bench.sender, publisher.SequentialPublisher)
     bench.close()
+
+
+def test_a_replica_has_the_claim_before_its_run_is_sent(tmp_path: Path, store_url: str) -> None:
+    """Or a failover takes it back, and another beat claims and sends the run as well."""
+    with (
+        redis_server(tmp_path / "one", "--repl-diskless-sync-delay", "0") as primary,
+        redis_server(tmp_path / "two", "--replicaof", f"127.0.0.1 {primary}"),
+    ):
+        bench = Bench("sequential", f"redis://127.0.0.1:{primary}", store_url)
+        wait_for(lambda: bench.store.role()[2], what="the replica")
+        bench.sender.send([bench.job(name="alone")])
+        assert waits(bench.store) == 0
+        vars(bench.store)["is_one_server"] = False  # as a client says of itself that asks sentinels
+        bench.sender.send([bench.job(name="behind Sentinel")])
+        assert waits(bench.store) == 1
+        assert len(bench.queue("celery")) == 2
+        bench.close()
 
 
 def test_another_kind_of_broker_is_sent_to_one_by_one(store_url: str) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from livectl import cluster_keys, redis_client
+from livectl import cluster_keys, redis_client, replicas
 from livectl.address import Address
 from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import embedded_broker
 from livectl.settings import Settings
 from tests.support.faulty_servers import certificate, redis_server, sentinel, speaks_tls
 from tests.support.redis_cluster import redis_cluster
-from tests.support.servers import free_port
+from tests.support.servers import free_port, waits
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -181,8 +181,9 @@ def test_a_primary_that_dies_and_its_replica(tmp_path: Path) -> None:
             script = client.register_script(COUNT)
             script(keys=["{k}2"], args=[1])
             owner = cluster.owner("k")
+            replicas.confirm(client, ["k", "{k}2"])
             with owner.client() as primary:
-                assert primary.execute_command("WAIT", 1, 5_000) == 1
+                assert waits(primary) == 1
             owner.kill()
             with pytest.raises(redis.ConnectionError):
                 client.get("k")
@@ -242,7 +243,9 @@ def test_the_primary_behind_sentinel(tmp_path: Path) -> None:
             assert client.pipeline().get("livectl:a").execute() == ["x"]
             with redis_client.connect(Address.parse_store(url)) as connection:
                 assert connection.execute("GET", "livectl:a") == b"x"
-            wait_for(lambda: client.wait(1, 100), what="the replica to have it")
+            wait_for(lambda: client.info("replication")["connected_slaves"], what="the replica")
+            replicas.confirm(client, ["livectl:", "livectl:beat:"])
+            assert waits(client) == 1
         wait_for(lambda: _fails_over(asked), what="a replica that may become the primary")
         wait_for(lambda: redis_client.find_primary(Address.parse_store(url)).port == other, what="the sentinel")
         with redis_client.open_store(url) as client, redis_client.connect(Address.parse_store(url)) as connection:
@@ -267,6 +270,16 @@ def test_results_are_where_celery_can_keep_them(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="keeps no results in redis") as refused:
         embedded_broker.resolve_addresses(with_rabbitmq)
     assert "results:" in refused.value.hint
+
+
+def test_who_has_no_replica_is_not_waited_for(client: Any, cluster: RedisCluster, store_url: str) -> None:
+    replicas.confirm(client, KEYS)
+    for node in cluster.primaries:
+        with node.client() as primary:
+            assert waits(primary) == 0
+    with redis_client.open_store(store_url) as alone:
+        replicas.confirm(alone, KEYS)
+        assert not alone.exists(*KEYS)
 
 
 def error_of(url: str) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -127,3 +127,8 @@ def needed(binary: str | None, name: str) -> str:
     if binary is None:
         pytest.skip(f"{name} is not installed here")
     return binary
+
+
+def waits(client: Any) -> int:
+    """How often this server was asked to wait for its replicas."""
+    return int(client.info("commandstats").get("cmdstat_wait", {}).get("calls", 0))

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from livectl import replicas
+from livectl import redis_client
 from livectl.live import collecting, history
 from livectl.live.alerts import digests, message, outbox, rules
 from livectl.live.alerts.outbox import Lane, Outbox
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 JOB_BUDGET_SECONDS = 20.0  # that one job sends to a target: it has to end within the 45 s of a job
 LEASE_SECONDS = 10.0  # after which another worker takes a target over whose worker died
-CLUSTER_LEASE_SECONDS = 40.0  # ... on a cluster: a failover takes some 20 s, and is no death of a worker
+FAILOVER_LEASE_SECONDS = 40.0  # ... where a replica may become the store: that takes some 20 s, and no worker died
 SETTLE_SECONDS, SETTLE_PAUSE_SECONDS = 30.0, 0.25  # for how long it is tried to note that an alert was sent, how often
 RENEW_SECONDS = 3.0  # between two renewals of the lease while a target takes its time
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 5.0, 900.0  # between tries, doubled each time
@@ -84,7 +84,7 @@ class AlertDispatcher:
         self._senders = senders
         self._hooks = hooks
         self._left: dict[str, str] = {}  # tokens of leases that a store that was away kept us from giving back
-        self._lease_s = CLUSTER_LEASE_SECONDS if replicas.is_cluster(client) else LEASE_SECONDS
+        self._lease_s = LEASE_SECONDS if redis_client.is_one_server(client) else FAILOVER_LEASE_SECONDS
 
     def deliver(self) -> None:
         """Delivers to all targets without a digest; also what is not collected yet, since its recorder was killed."""
