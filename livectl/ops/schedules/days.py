@@ -95,15 +95,20 @@ def _parse_icalendar(name: str, text: str) -> ExcludedDays:
     ranges: list[DateRange] = []
     yearly: set[tuple[int, int]] = set()
     event: dict[str, IcalendarProperty] | None = None
+    boundary, line = ("", ""), 1
     for item in _read_properties(text):
-        boundary = (item.name, item.value.upper())
-        if boundary == ("BEGIN", "VEVENT"):
-            event = {}
-        elif boundary == ("END", "VEVENT") and event is not None:
-            _add_event(event, item.line, ranges, yearly)
+        boundary, line = (item.name, item.value.upper()), item.line
+        if boundary == ("END", "VEVENT") and event is not None:
+            _add_event(event, line, ranges, yearly)
             event = None
+        elif boundary == ("BEGIN", "VEVENT") and event is None:
+            event = {}
+        elif boundary in {("BEGIN", "VEVENT"), ("END", "VCALENDAR")} and event is not None:
+            raise DaysError("the event before this line has no end", "END:VEVENT", line)
         elif event is not None:
             event.setdefault(item.name, item)
+    if boundary != ("END", "VCALENDAR"):
+        raise DaysError("the file ends before its calendar does", "is it whole? it ends with END:VCALENDAR", line)
     return ExcludedDays(name, ranges=_merge(ranges), yearly=tuple(sorted(yearly)))
 
 

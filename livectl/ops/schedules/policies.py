@@ -50,27 +50,28 @@ def read_calendars(location: FileLocation, value: Any, folder: Path) -> dict[str
     if not isinstance(value, dict):
         location.add_mistake(f"{quote(value)} is no mapping of names to files", CALENDARS_EXAMPLE)
         return {}
-    calendars = {name: _read_calendar(location.child(name), name, path, folder) for name, path in value.items()}
-    return {name: calendar for name, calendar in calendars.items() if calendar}
+    return {name: _read_calendar(location.child(name), name, path, folder) for name, path in value.items()}
 
 
-def _read_calendar(location: FileLocation, name: str, path: Any, folder: Path) -> ExcludedDays | None:
+def _read_calendar(location: FileLocation, name: str, path: Any, folder: Path) -> ExcludedDays:
+    """Without a day where there is a mistake: entries that name it are not told off as well."""
+    unread = ExcludedDays(name)
     if _is_day(name):
         location.add_mistake("a calendar cannot have the name of a day", "another name", key=True)
-        return None
+        return unread
     if not isinstance(path, str) or not path:
         location.add_mistake(f"{quote(path)} is no path of a file", "holidays.ics, or a file with a date on each line")
-        return None
+        return unread
     try:
         with (folder / path).open("rb") as file:
             content = file.read(MAX_CALENDAR_BYTES + 1)
         if len(content) > MAX_CALENDAR_BYTES:
             location.add_mistake(f"{path} is larger than {MAX_CALENDAR_BYTES:,} bytes", "is it the right file?")
-            return None
+            return unread
         calendar = days.parse_calendar(name, content.decode(errors="replace"))
     except (OSError, ValueError) as error:
         _add_calendar_mistake(location, path, error)
-        return None
+        return unread
     if not calendar.ranges and not calendar.yearly:
         location.add_warning(f"{path} names no day", "is it the right file?")
     return calendar
