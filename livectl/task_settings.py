@@ -56,7 +56,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.times < 1 or not all(self.on):
-            raise SettingsError("retry is at least once, on some error", "Write {times: 3, backoff: 10s}.")
+            raise SettingsError("times is 1 or more, and on has names of errors", "Write {times: 3, backoff: 10s}.")
 
 
 class Unique(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +114,8 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("a priority is a number", "Write 0 to 9.")
         if self.unique is not None and self.debounce is not None:
             raise SettingsError("unique and debounce exclude each other", "Keep one of the two.")
+        if self.queue == "":
+            raise SettingsError("queue has no name", "Write queue: mail, or leave it out.")
         for name in ("debounce", "timeout"):
             if getattr(self, name) == 0:
                 raise SettingsError(f"{name} takes some time", f"Write {name}: 5s, or leave it out.")

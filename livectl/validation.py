@@ -6,6 +6,7 @@ A `FileLocation` is a place in the document where mistakes are noted; the `read_
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
@@ -34,6 +35,7 @@ MAX_QUOTE_CHARS = 60  # characters of a value in a message
 DURATION_HINT = "such as 30s, 5m or 1h30m"
 ZONE_HINT = "such as Europe/Paris or UTC"
 DEFAULT_ZONE = "UTC"
+WORD = re.compile(r"\w+")
 
 
 class FileLocation:
@@ -263,13 +265,22 @@ class StructReader:
         if value is not None and not isinstance(value, dict):
             return _add_type_mistake(location, dict, value)
         fields = self._read_fields(kind, value or {}, location)
-        return INVALID if INVALID in fields.values() else _call(location, kind, **fields)
+        if INVALID in fields.values():
+            return INVALID
+        try:
+            return kind(**fields)
+        except SettingsError as error:
+            message, hint = describe_error(error)
+            named = next((word for word in WORD.findall(message) if word in fields), None)  # what it speaks of first
+            place = location.child(named, silent=True) if named and isinstance(value, dict) else location
+            place.add_mistake(f"{location.dotted}: {message}", hint)
+            return INVALID
 
 
-def _call(location: FileLocation, parse: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _call(location: FileLocation, parse: Callable[[Any], Any], value: Any) -> Any:
     """What it returns; a SettingsError is noted instead."""
     try:
-        return parse(*args, **kwargs)
+        return parse(value)
     except SettingsError as error:
         message, hint = describe_error(error)
         location.add_mistake(f"{location.dotted}: {message}", hint)
