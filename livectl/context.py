@@ -139,9 +139,10 @@ class CommandContext:
     def load_tasks(self) -> Mapping[str, Any]:
         """The tasks of the app by name; imports the modules that hold them."""
         from livectl.ops import apps
+        from livectl.ops.schedules.options import KnownTasks
 
         with self.working("loading the app and its tasks"):
-            return apps.load_tasks(self.celery_app, self.cwd)
+            return KnownTasks(apps.load_tasks(self.celery_app, self.cwd), self.settings.tasks)
 
     def job_sender(self) -> JobSender:
         """Sends jobs of the app."""

@@ -111,12 +111,14 @@ def store_address(context: CommandContext) -> Address:
 def load_tasks(context: CommandContext) -> Mapping[str, Any] | None:
     """The tasks to check entries against; None, and the reason on stderr, when the app cannot be imported."""
     from livectl.ops import apps
+    from livectl.ops.schedules.options import KnownTasks
 
     try:
         if context.app is not None:
             return context.load_tasks()
         with context.working("loading the tasks"):
-            return apps.load_tasks(apps.app_of_modules(OWN_TASKS_MODULE), context.cwd)
+            tasks = apps.load_tasks(apps.app_of_modules(OWN_TASKS_MODULE), context.cwd)
+        return KnownTasks(tasks, context.settings.tasks)
     except LivectlError as error:
         context.say(f"tasks not checked: {error.message}")
         return None

@@ -159,9 +159,11 @@ def _tasks(where: Where) -> Mapping[str, Any] | None:
     """The tasks of the app, with the modules that it names imported; None where only the store is known."""
     if isinstance(where, str):
         return None
+    from livectl import settings
+    from livectl.ops.schedules.options import KnownTasks
+
     where.loader.import_default_modules()
-    tasks: Mapping[str, Any] = where.tasks
-    return tasks
+    return KnownTasks(where.tasks, settings.load(os.environ, Path.cwd()).tasks)
 
 
 def _words(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,11 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         self.install_default_entries(apps.read_beat_schedule(self.app))
         optional = not self._schedule_path and settings.sources.get("schedules") == livectl_settings.DEFAULT_SOURCE
         reloading_schedule = ReloadingSchedule(
-            self.app, self._schedule_path or settings.schedules, self.schedule, optional=optional
+            self.app,
+            self._schedule_path or settings.schedules,
+            self.schedule,
+            optional=optional,
+            task_settings=lambda: self._settings_in_force().tasks,
         )
         reloading_schedule.read()
         return reloading_schedule

@@ -85,6 +85,7 @@ def _tools_of(folder: Path) -> tuple[PageTools, Sequence[AccessToken]]:
     from livectl.errors import SettingsError
     from livectl.live.alerts import targets
     from livectl.ops import apps
+    from livectl.ops.schedules.options import KnownTasks
     from livectl.settings_watch import SettingsWatch
     from livectl.web import auth, job_data
     from livectl.web.changes import PageTools
@@ -100,7 +101,7 @@ def _tools_of(folder: Path) -> tuple[PageTools, Sequence[AccessToken]]:
 
     def load_app() -> tuple[Any, Mapping[str, Any]]:
         app = celeryapp.create_app(watch.current())
-        return app, apps.load_tasks(app, folder)
+        return app, KnownTasks(apps.load_tasks(app, folder), watch.current().tasks)
 
     return PageTools(watch.current, load_app, lambda: job_data.examine_beside(folder, os.environ)), tokens
 

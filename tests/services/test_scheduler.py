@@ -361,8 +361,10 @@ def test_what_validate_refuses_is_left_out_said_once_and_comes_back(
         return args
 
     world.app.task(name="t.strict")(strict)
+    (world.folder / "livectl.yaml").write_text("tasks: {t.strict: {rate: 9/s, per: kwargs.customer}}")
     world.write(
         elsewhere={"task": "other.app", "every": "5s"},
+        nobodys={"task": "t.strict", "args": [1], "every": "5s"},
         surplus={"task": "t.strict", "args": [1, 2], "every": "5s"},
         fine={"every": "5s"},
     )
@@ -370,6 +372,7 @@ def test_what_validate_refuses_is_left_out_said_once_and_comes_back(
     assert {*entries(world.run(10))} == {"fine"}
     assert log.text.count('has no task "other.app"') == 1
     assert log.text.count("Entry 'surplus' is left out") == 1
+    assert log.text.count("Entry 'nobodys' is left out until this is mended: the job has no kwargs.customer, ") == 1
     world.app.task(name="other.app")(lenient)
     assert {*entries(world.run(10))} == {"fine", "elsewhere"}
 

@@ -6,6 +6,7 @@ import json
 import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from livectl import extras, yaml_pieces, yamlfile
 from livectl.errors import FileError
 from livectl.models import Cron, Interval, Solar
-from livectl.ops.schedules import due_times, entry_reading, schedule_file
+from livectl.ops.schedules import due_times, entry_reading, options, schedule_file
+from livectl.task_settings import TaskSettings, Unique, parse_place
+from livectl.units import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -423,6 +426,15 @@ def test_an_entry_written_twice_is_refused_with_both_lines(file: Path) -> None:
 )
 def test_tasks_and_arguments_are_checked_against_the_app(file: Path, text: str, message: str) -> None:
     assert message in read_mistakes(file, f"schedules: {{a: {text}}}", tasks=TASKS)
+
+
+def test_arguments_by_which_jobs_are_told_apart_are_there(file: Path) -> None:
+    settings = {"proj.*": TaskSettings(rate=Rate(9, 1.0), per=parse_place("args.1"), unique=Unique(within=1.0))}
+    told = partial(read_mistakes, file, tasks=options.KnownTasks(TASKS, settings))
+    one = "every: 5s, args: [1]"
+    reason = "the job has no args.1, by which `tasks:` in livectl.yaml counts proj.gather (give it that argument"
+    (message,) = told(f"schedules: {{a: {{task: proj.gather, {one}}}, b: {{task: proj.add, {one}}}}}")
+    assert message.startswith(f"s.yaml:1:53: a: args: {reason}"), "the other has a default for it"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from livectl.units import format_names
 from livectl.yaml_pieces import MAX_WHOLE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from celery import Celery
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from livectl.models import Schedule
     from livectl.ops.beat.store_entries import EntryChanges
     from livectl.ops.schedules.schedule_file import Remembered
+    from livectl.task_settings import TaskSettings
 
 logger = get_logger("livectl.ops.scheduler")  # one name in the logs for all that beat says
 
@@ -41,8 +42,17 @@ class ReloadingSchedule:
     An entry that the app has no task for, or whose task does not take its arguments, is in `left_out` with the reason.
     """
 
-    def __init__(self, app: Celery, path: Path, defaults: Mapping[str, Any], *, optional: bool) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        path: Path,
+        defaults: Mapping[str, Any],
+        *,
+        optional: bool,
+        task_settings: Callable[[], Mapping[str, TaskSettings]] = dict,
+    ) -> None:
         self.path = path
+        self._task_settings = task_settings  # what `tasks:` says now
         self.entries: dict[str, BeatEntry] = {}
         self.schedules: tuple[Schedule, ...] = ()  # of the file alone
         self.left_out: dict[str, str] = {}
@@ -155,7 +165,7 @@ class ReloadingSchedule:
         looked_at = self._readable if among is None else among
         old = self.left_out
         self.left_out = {} if among is None else {name: why for name, why in old.items() if name not in among}
-        refusals = options.Refusals(self._app.tasks)
+        refusals = options.Refusals(options.KnownTasks(self._app.tasks, self._task_settings()))
         for name, entry in looked_at.items():
             if reason := refusals.of(entry.task, entry.args, entry.kwargs):
                 self.left_out[name] = reason

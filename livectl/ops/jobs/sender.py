@@ -151,11 +151,9 @@ class JobSender:
         return _check_readers(workers, request.task, queue) if queue else ""
 
     def _check_entry(self, request: JobRequest, task: Any) -> None:
-        """Raises for a job that lacks what its entry under `tasks:` goes by: workers would set it aside."""
-        rule, signature = rule_for(self._entries, request.task), task_signature.read_signature(task)
-        partitions.partition_of(rule.settings, request.task, request.args, request.kwargs, signature)
-        if unique := rule.settings.unique:
-            partitions.same_arguments(unique.by, request.task, request.args, request.kwargs, signature)
+        """Raises for a job that lacks what its entry under `tasks:` goes by."""
+        settings, signature = rule_for(self._entries, request.task).settings, task_signature.read_signature(task)
+        partitions.check_arguments(settings, request.task, request.args, request.kwargs, signature)
 
     def _check_eta(self, request: JobRequest) -> None:
         """On Redis a job that waits with a stock worker for longer than the visibility timeout runs several times."""

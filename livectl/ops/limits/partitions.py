@@ -55,6 +55,15 @@ def same_arguments(
     return _text([args, kwargs])
 
 
+def check_arguments(
+    settings: TaskSettings, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature | None
+) -> None:
+    """Raises MissingArgumentError for a job that lacks what these settings go by: a worker would set it aside."""
+    partition_of(settings, task, args, kwargs, signature)
+    if settings.unique is not None:
+        same_arguments(settings.unique.by, task, args, kwargs, signature)
+
+
 def find_argument(
     place: ArgumentPlace, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature | None
 ) -> Any:

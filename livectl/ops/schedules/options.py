@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from livectl import validation
 from livectl.ops import task_signature
+from livectl.ops.limits import partitions
 from livectl.suggestions import did_you_mean
+from livectl.task_settings import rule_for
 from livectl.validation import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from inspect import Signature
 
+    from livectl.task_settings import TaskSettings
     from livectl.validation import FileLocation
 
     OptionReader = Callable[[FileLocation, Any], Any]
@@ -142,6 +145,14 @@ OPTION_READERS: dict[str, OptionReader] = {
 }
 
 
+class KnownTasks(dict[str, Any]):
+    """The tasks of an app by name, with what `tasks:` in livectl.yaml says of their jobs."""
+
+    def __init__(self, tasks: Mapping[str, Any], settings: Mapping[str, TaskSettings]) -> None:
+        super().__init__(tasks)
+        self.settings = settings
+
+
 class Refusals:
     """Why an app cannot run entries. Of entries with one task and as many arguments, one is looked at."""
 
@@ -162,7 +173,20 @@ def refusal(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tasks: Ma
     """Why the app cannot run an entry: it lacks the task, or the task does not take the arguments; else empty."""
     if name not in tasks:
         return f'the app has no task "{name}" ({did_you_mean(name, tasks) or _task_names_hint(tasks)})'
-    return task_signature.argument_error(name, tasks[name], args, kwargs)
+    return task_signature.argument_error(name, tasks[name], args, kwargs) or _missing_argument(
+        name, args, kwargs, tasks
+    )
+
+
+def _missing_argument(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tasks: Mapping[str, Any]) -> str:
+    """Which argument a worker would miss by which it is to tell jobs of this task apart."""
+    if isinstance(tasks, KnownTasks):
+        settings, signature = rule_for(tasks.settings, name).settings, task_signature.read_signature(tasks[name])
+        try:
+            partitions.check_arguments(settings, name, args, kwargs, signature)
+        except partitions.MissingArgumentError as error:
+            return error.message
+    return ""
 
 
 def check_task(location: FileLocation, entry: Any, tasks: Mapping[str, Any]) -> None:
@@ -177,7 +201,11 @@ def check_task(location: FileLocation, entry: Any, tasks: Mapping[str, Any]) -> 
         return
     args, kwargs = entry.get("args", []), entry.get("kwargs", {})
     if isinstance(args, list) and isinstance(kwargs, dict):
+        told_before = len(location.mistakes)
         _check_arguments(location, name, tasks[name], args, kwargs)
+        if len(location.mistakes) == told_before and (reason := _missing_argument(name, args, kwargs, tasks)):
+            key = "args" if args else "kwargs" if kwargs else "task"
+            location.child(key).add_mistake(reason, "give it that argument, or change `per` or `by` there")
 
 
 def _check_arguments(location: FileLocation, name: str, task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
