@@ -7,10 +7,12 @@ and no second look-up can change it.
 
 from __future__ import annotations
 
+import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 NOT_PUBLIC = "is not a public address"  # ends the reason of a refusal
 SCHEMES = {"http", "https"}
 MAX_URL_CHARS = 4096  # two hundred ids of a batch fit
+_ORIGIN = re.compile(r"[^/?#]*(?://[^/?#]*)?")  # of a URL: its scheme, host and port
 
 # Protocol assignments, which older Pythons call global; the relay of 6to4, which leads to wherever the packet says.
 SPECIAL_NETWORKS = tuple(IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
@@ -79,8 +82,8 @@ class Routes:
             raise UrlRefused(f"{host} {NOT_PUBLIC}")  # no socket of ours will tell: the proxy opens it
         base = self._connect_to.get(host)
         if base:
-            parts = urlsplit(url)
-            return Route(base + urlunsplit(("", "", parts.path or "/", parts.query, "")), f"{host}{port}")
+            rest = url[len(_origin_of(url)) :].partition("#")[0]
+            return Route(f"{base}{'' if rest.startswith('/') else '/'}{rest}", f"{host}{port}")
         return Route(url, public_only=hosts is None and host not in self._allowed and not self.proxy)
 
 
@@ -109,8 +112,19 @@ def _host_of(url: str) -> tuple[str, str]:
         raise UrlRefused("the address is too long")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise UrlRefused("the address has characters that no URL has")
+    return _host_of_origin(_origin_of(url))
+
+
+def _origin_of(url: str) -> str:
+    found = _ORIGIN.match(url)
+    return found[0] if found else ""
+
+
+@lru_cache(maxsize=256)
+def _host_of_origin(origin: str) -> tuple[str, str]:
+    """Thousands of requests go to a handful of origins."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(origin)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
         raise UrlRefused("the address cannot be read") from None
