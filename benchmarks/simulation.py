@@ -47,6 +47,7 @@ SHARES = {
 PUSHED = {"twitch": DEFAULT_MAX_COST, "kick": MAX_COST}  # of how many the platform tells
 KEYED = {"twitch", "youtube", "kick"}  # whose budget is that of the user's key
 NEWEST_FIRST = {"soop"}  # sites that sort their lists by start
+REQUESTS = {"kick": 6}  # of a check: of the hundred in it, those who are not live are asked by twenties
 HIDDEN = 0.02
 PUSH_S = 1.0  # until it is told
 CONFIRM_S = 120.0  # from the first look that finds nobody to the second, which ends a session
@@ -134,7 +135,7 @@ def limits_of(name: str, exits: int) -> PollingLimits:
     """As published, with the user's keys where they help."""
     limit = platforms.get(name).rate_limit({"client_id": "x", "api_key": "x"})
     rate = parse_rate(limit.budget).per_second
-    capacity = rate * (1 if name in KEYED else exits)
+    capacity = rate * (1 if name in KEYED else exits) / REQUESTS.get(name, limit.requests)
     return PollingLimits(platform=name, batch=limit.batch, rate=rate, capacity=capacity)
 
 
@@ -160,8 +161,8 @@ def _play(limits: PollingLimits, followed: int, world: World, seed: int) -> tupl
 
 def _listed(world: World, limits: PollingLimits, share: float, passes: float, seed: int) -> Outcome:
     dice = Random(seed)
-    capacity = (limits.capacity - limits.rate * listing.BUDGET_SHARE) * limits.batch * share
-    asked = ask(world, capacity, dice, beside_list=True)
+    left = limits.capacity - limits.rate * listing.BUDGET_SHARE / REQUESTS.get(limits.platform, 1)
+    asked = ask(world, left * limits.batch * share, dice, beside_list=True)
     hidden = {one for one in range(STREAMERS) if one % round(1 / HIDDEN) == 0}
     return Outcome(
         [
