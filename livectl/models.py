@@ -257,7 +257,7 @@ class PollingLimits(msgspec.Struct, frozen=True, kw_only=True):
     exit: str = ""  # of network.exits, with a budget and a circuit of its own; the others are asked by other exits
     exit_number: int = 0  # it serves the cells whose number leaves this rest
     exits: int = 1  # ... divided by how many there are
-    capacity: float = 0.0  # requests per second by all exits together; 0: there are none
+    capacity: float = 0.0  # whole batches a second, by all exits together; 0: as many as the rate has requests
 
     @property
     def account(self) -> str:

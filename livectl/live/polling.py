@@ -139,8 +139,8 @@ class LimitsByPlatform:
         """NotAStreamer if there is no such platform."""
         if platform not in self._limits:
             limits, exits = polling_limits(self._settings, platforms.get(platform)), len(self._exits(platform))
-            capacity = limits.rate * (1 if self._has_key(platform) else exits) if exits else 0.0
-            self._limits[platform] = msgspec.structs.replace(limits, capacity=capacity)
+            shares = exits if exits and not self._has_key(platform) else 1
+            self._limits[platform] = msgspec.structs.replace(limits, capacity=limits.capacity * shares)
         return self._limits[platform]
 
 
@@ -154,6 +154,7 @@ def polling_limits(settings: Settings, platform: Platform) -> PollingLimits:
         platform=platform.name,
         batch=rate_limit.batch,
         rate=budget.per_second,
+        capacity=budget.per_second / rate_limit.requests,
         keys=fingerprint(keys),
         mode=settings.polling.mode,
         fastest=float(settings.polling.fastest),

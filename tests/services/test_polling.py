@@ -47,6 +47,12 @@ def test_a_platform_says_what_it_bears() -> None:
     assert limits.rate == parse_rate(DEMO.budget).per_second
 
 
+def test_due_times_reckon_with_all_the_requests_that_a_check_takes() -> None:
+    keyed = msgspec.structs.replace(SETTINGS, platforms={"youtube": PlatformSettings(api_key=Secret("abc"))})
+    limits = polling.polling_limits(keyed, platforms.get("youtube"))
+    assert (limits.batch, limits.capacity) == (10, limits.rate / 10), "it reads ten feeds"
+
+
 def test_the_settings_say_otherwise() -> None:
     slow = msgspec.structs.replace(SETTINGS, polling=Polling(mode="uniform"))
     assert polling.polling_limits(slow, DEMO).mode == "uniform"

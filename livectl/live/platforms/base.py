@@ -66,10 +66,11 @@ class Platform(NamedTuple):
     listing: Listing | None = None  # its list of everybody who is live, where it has one
     recheck: BatchCheck | None = None  # one request for many who were live: only those who still are, and what is known
     recording: Callable[[str], str] | None = None  # where the session of this key can be watched when it has ended
+    requests: int = 1  # that a check of a whole batch usually takes
 
     def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
         key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
-        return RateLimit(self.batch, self.budget) if key or not self.keyless else self.keyless
+        return RateLimit(self.batch, self.budget, self.requests) if key or not self.keyless else self.keyless
 
     def is_id(self, name: str, context: CheckContext) -> bool:
         """Whether the name is the id already: it resolves to itself, and nothing is asked for that."""
@@ -122,10 +123,11 @@ class ListingPage(NamedTuple):
 
 
 class RateLimit(NamedTuple):
-    """How many streamers one check takes, and how many requests the site bears: 600/m."""
+    """How many streamers one check takes, how many requests the site bears (600/m), how many a whole check needs."""
 
     batch: int
     budget: str
+    requests: int = 1
 
 
 class CheckContext(NamedTuple):

@@ -387,4 +387,5 @@ PLATFORM = Platform(
     resolve=resolve,
     names=NameLookup(1, resolve_each(resolve), lambda name: not name.startswith("video:"), observe_names),
     recording=lambda session: f"https://www.youtube.com/watch?v={session}",
+    requests=youtube_api.BATCH,  # a feed for each; the one call for all is seldom needed
 )
