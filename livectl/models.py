@@ -347,7 +347,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     session: str
     at: float
-    number: str = ""  # orders changes
+    number: str = ""  # orders the changes of the outbox; empty where it was not read from there
     started_at: float | None = None
     ended_at: float | None = None
     before: str = ""  # the title it had

@@ -152,7 +152,8 @@ class Store:
     def record(
         self, limits: PollingLimits, observations: Sequence[Observation], extra_requests: int = 0
     ) -> list[Change]:
-        """Records what a platform answered. The changes are in the outbox when this returns them.
+        """Records what a platform answered. The changes are in the outbox when this returns them, without the numbers
+        that they have there.
 
         `extra_requests` are those that the check made beyond the ones that were claimed.
         """
@@ -193,7 +194,7 @@ class Store:
             pipe.execute()
         collecting.collect(self._client, [cell.place for cell in made])
         rows = sorted((collecting.order(row[0]), cell.place, row) for cell, rows in made.items() for row in rows)
-        return [store_records.decode_change(*row) for _, _, row in rows]
+        return [store_records.decode_change("", change, page) for _, _, (_, change, page) in rows]
 
     def spend(self, limits: PollingLimits, requests: int, now: float) -> float:
         """Takes requests from a platform's budget without a claim. Returns what is left, negative if overdrawn."""
