@@ -55,8 +55,8 @@ def info(context: CommandContext) -> None:
 @command.command()
 @pass_command_context
 def check(context: CommandContext) -> int:
-    """Look whether all of it fits together, and whether its server keeps it. Exit 1 for what does not fit, 4 for a
-    server that would lose it and while something is half done.
+    """Look whether all of it fits together and lies where it belongs, and whether its server keeps it. Exit 1 for
+    what does not, 4 for a server that would lose it and while something is half done.
 
     \b
     Examples:
@@ -66,7 +66,6 @@ def check(context: CommandContext) -> int:
     from livectl.live import store_upkeep
 
     with _opened(context) as client:
-        store_upkeep.require_whole(client)
         findings = store_upkeep.check(client, time.time())
     _show_findings(context, findings, "livectl store migrate mends that.")
     return 1 if findings else 0
@@ -123,7 +122,7 @@ def export_store(context: CommandContext, /, file: str) -> None:
 @pass_command_context
 def import_store(context: CommandContext, /, file: str) -> None:
     """Bring a copy into a store that knows nobody yet. All of it is looked at before any of it is written; where it
-    was interrupted it goes on with the same file.
+    was interrupted it goes on with the same file. All else is refused meanwhile.
 
     \b
     Examples:
@@ -131,15 +130,11 @@ def import_store(context: CommandContext, /, file: str) -> None:
       LIVECTL_STORE=redis://new:6379/1 livectl store import backup.jsonl
     """
     from livectl.live import store_copies
-    from livectl.live.store import Store
     from livectl.render import sentence
 
-    with _open_copy(Path(context.cwd, file), file) as lines, _opened(context) as client:
-        with context.working("reading the copy"):
-            store_copies.read_copy(lines, file)
-        Store(client).prepare(context.settings.polling.shards)
-        with context.working("filling the store"):
-            count = store_copies.import_lines(client, lines, file, time.time())
+    shards, path = context.settings.polling.shards, Path(context.cwd, file)
+    with _open_copy(path, file) as lines, _opened(context) as client, context.working("filling the store"):
+        count = store_copies.import_lines(client, lines, file, time.time(), shards)
     context.note_change("import", "store")
     context.show(sentence(f"{count} streamers are in the store.", {"file": file, "streamers": count}))
 

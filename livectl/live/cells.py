@@ -104,9 +104,23 @@ class Cells:
 
 
 def half_done(migrating: Mapping[str, str]) -> ServerError:
+    """What is refused while all cells change, and how that goes on."""
+    if copy := migrating.get("copy"):
+        return ServerError(
+            f"The store is half filled from a copy, {copy}.", "livectl store import goes on with the same file."
+        )
     to = migrating.get("to")
     what = f"to {to} shards" if to else "to this version"
     return ServerError(f"The store is half brought over {what}.", "livectl store migrate goes on with it.")
+
+
+def require_no_newer(version: int) -> None:
+    """ServerError for a store that a newer livectl wrote, which it cannot read."""
+    if version > KEYS_VERSION:
+        raise ServerError(
+            f"The store was written by a newer livectl: its keys are version {version}, this one knows {KEYS_VERSION}.",
+            "Upgrade this livectl, or name another store in the settings.",
+        )
 
 
 def require_no_older(client: Any) -> None:

@@ -23,7 +23,8 @@ SCRIPT_FILES = {
     "apply": ("basics", "shared", "pace", "pull", "apply"),
     "place": ("basics", "shared", "place"),
     "learn": ("basics", "shared", "pace", "pull", "learn"),
-    "pulls": ("basics", "shared", "pace", "pull", "pulls"),
+    "move": ("basics", "fence", "move"),
+    "pulls": ("basics", "fence", "shared", "pace", "pull", "pulls"),
     "read": ("read",),
     "newest": ("newest",),
     "forget": ("basics", "shared", "forget"),
@@ -31,7 +32,9 @@ SCRIPT_FILES = {
     "grant": ("basics", "shared", "pace", "circuit", "grant"),
     "answer": ("basics", "circuit", "answer"),
     "spend": ("basics", "circuit", "spend"),
-    "commit": ("commit",),
+    "commit": ("basics", "platforms", "commit"),
+    "use": ("basics", "platforms", "use"),
+    "fill": ("basics", "fence", "fill"),
     "lines": ("lines",),
     "drop": ("drop",),
     "take": ("basics", "target", "take"),
@@ -64,7 +67,7 @@ SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
     ),
     "place": ("follows", "now", "live", "ending", "others", "due", "claimed"),
     "learn": ("follows", "pull", "pulls", "unlearned"),
-    "pulls": ("pull", "pulls"),
+    "pulls": ("pull", "pulls", "fence"),
     "read": ("follows", "now", "page", "live"),
     "newest": ("follows", "live", "others", "due"),
     "forget": ("follows", "now", "page", "log", "recent", "viewers"),
@@ -75,7 +78,9 @@ SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
     "spend": ("health",),
     "note_list": ("reading", "listing"),
     # of nobody
-    "commit": ("applying", "generation", "stamp", "platforms", "staged"),
+    "commit": ("applying", "generation", "stamp", "platforms", "shards", "migrating", "staged"),
+    "use": ("platforms",),
+    "fill": ("fence", "migrating", "platforms", "applying", "outbox"),
     "lines": ("applying", "unresolved"),
     "drop": ("applying",),
     "targets": ("targets", "retargeting", "outbox"),
@@ -89,8 +94,10 @@ SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
     "release": ("state",),
     "retarget": ("state", "told", "pace", "lanes", "notes"),
     "standing": ("state", "lanes"),
+    # of any place
+    "move": ("rows", "fence"),
     # of a process
-    "lease": ("holder",),
+    "lease": ("holder", "number"),
     "leave": ("holder",),
 }
 

@@ -27,6 +27,8 @@ Of nobody, livectl:{-}:KIND
     outbox     changes of all cells, in order, until they are dropped
     unresolved platform/name -> a line of the follow list that leads to nobody, and why
     generation, stamp, staged:ID, applying  of the follow list: changes to come, and those in force
+    migrating  what is being done to all cells, while it is
+Of any place, livectl:{...}:fence, the number of the last process that moved what is there (fence.py)
 
 Only the files of the store, the Lua scripts, alerts/outbox.py and push/push_store.py name these keys. Every change of
 state is one Lua call at its cell, so that any number of workers may record at once.

@@ -6,26 +6,33 @@ reckoned and fetched again. Whatever else is in it keeps its place: who is live 
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Any
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from livectl import replicas
 from livectl.errors import FileError, Mistake, ServerError
-from livectl.live import collecting, old_keys, standing, store_records, store_upkeep
-from livectl.live.cells import COMMON, PLATFORMS_KEY, Cell, Cells, pack_cells, target_place
+from livectl.live import collecting, old_keys, standing, store_moving, store_records
+from livectl.live.cells import COMMON, MIGRATING_KEY, Cell, Cells, half_done, target_place
+from livectl.live.fence import alone
+from livectl.live.lua_scripts import lua_script
 from livectl.live.store_follows import PIECE, UNRESOLVED_KEY, chunks, scan_hash, scan_pages
-from livectl.live.store_upkeep import IMPORTING_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from livectl.live.fence import Fence
+    from livectl.live.lua_scripts import ScriptCall
 
 FORMAT_VERSION = 1
-KINDS = ("follows", "now", "page", "log", "recent", "viewers")  # what is kept of a streamer, in hashes of a platform
+KINDS = ("now", "page", "log", "recent", "viewers", "follows")  # of a streamer; follows last: who has it is asked
 LEASE_FIELDS = ("token", "held_until")  # of a target, which mean nothing elsewhere
 MAX_LINE_BYTES = 1_000_000
 NAMED_LETTERS = 60  # of a line that cannot be read
+DIGEST_BYTES = 16  # of a copy: whoever goes on must have the same
 
 
 class FileHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,42 +94,96 @@ def export_lines(client: Any, now: float) -> Iterator[str]:
         yield _encode(line)
 
 
-def read_copy(file: IO[bytes], name: str) -> int:
-    """How many lines follow the first. FileError for a file that cannot be read as a whole; nothing is written."""
-    return sum(1 for _ in _parse(file, name))
+class Copy(NamedTuple):
+    """A file that was read as a whole."""
+
+    digest: str
+    platforms: frozenset[str]
+    places: frozenset[str]  # beside cells and what belongs to nobody
 
 
-def import_lines(client: Any, file: IO[bytes], name: str, now: float) -> int:
-    """Brings a copy into a store that knows nobody, in pieces. Returns how many streamers.
+def read_copy(file: IO[bytes], name: str) -> Copy:
+    """FileError for a file that cannot be read as a whole; nothing is written."""
+    digest, platforms, places = hashlib.blake2b(digest_size=DIGEST_BYTES), set[str](), set[str]()
+    for line in _parse(file, name, digest):
+        if isinstance(line, StreamerLine):
+            platforms.add(line.platform)
+        elif isinstance(line, HashLine) and line.key.startswith(ALIAS_PREFIX):
+            platforms.add(line.key.removeprefix(ALIAS_PREFIX))
+        elif isinstance(line, HashLine | ScoresLine):
+            places.add(_place_and_kind(line.key)[0])
+    return Copy(digest.hexdigest(), frozenset(platforms), frozenset(places))
+
+
+def import_lines(client: Any, file: IO[bytes], name: str, now: float, shards: int | None = None) -> int:
+    """Brings a copy into a store that knows nobody, in pieces. Returns how many streamers. Meanwhile all others are
+    refused.
 
     It may be repeated with the same file where it ended in the middle.
     """
-    if not client.exists(IMPORTING_KEY):
-        if client.exists(PLATFORMS_KEY):
-            raise ServerError(
-                "The store knows streamers already, and a copy is brought into an empty one.",
-                "Name another database as `store:`, or empty that one.",
-            )
-        client.set(IMPORTING_KEY, name)
-    cells, used = Cells(client), defaultdict[str, set[Cell]](set)
-    count, lines, last = 0, _parse(file, name), _last_change(client)
+    copy, cells = read_copy(file, name), Cells(client, changing=True)
+    if "copy" not in client.hgetall(MIGRATING_KEY):
+        store_moving.prepare(client, shards)
+    with alone(client) as fence:
+        possible = [cell.place for platform in copy.platforms for cell in cells.possible(platform)]
+        fence.close([COMMON, *copy.places, *possible])
+        _begin(client, fence, copy, name)
+        _bring_changes(client, fence, (line for line in _parse(file, name) if isinstance(line, ChangeLine)))
+        rest = (line for line in _parse(file, name) if not isinstance(line, ChangeLine))
+        streamers, used = _fill(client, fence, cells, rest, now)
+        store_moving.put_in_place(client, used, now)
+        standing.refresh(client, cells, used)
+        fence.change(COMMON, "migrating", "DEL")
+    return streamers
+
+
+def _begin(client: Any, fence: Fence, copy: Copy, name: str) -> None:
+    """ServerError for a store that knows somebody already, and where another copy is half brought in."""
+    if begun := client.hgetall(MIGRATING_KEY):
+        if begun.get("digest") != copy.digest:
+            raise half_done(begun)
+    elif not fence.begin_copy(name, copy.digest):
+        raise ServerError(
+            "The store knows streamers already, and a copy is brought into an empty one.",
+            "Name another database as `store:`, or empty that one.",
+        )
+
+
+def _bring_changes(client: Any, fence: Fence, changes: Iterator[ChangeLine]) -> None:
+    """They come before anybody is followed: whatever is told of by then gets a higher number."""
+    last = _last_change(client)
+    left = (change for change in changes if _parts(change.number) > last)
+    while piece := list(islice(left, PIECE)):
+        fence.run(
+            [
+                fence.call(COMMON, "outbox", "XADD", each.number, "change", each.change, "page", each.page)
+                for each in piece
+            ]
+        )
+        replicas.confirm(client, [COMMON])
+        fence.keep_on()
+
+
+def _fill(
+    client: Any, fence: Fence, cells: Cells, lines: Iterator[StreamerLine | HashLine | ScoresLine], now: float
+) -> tuple[int, list[Cell]]:
+    """Returns how many streamers there are, and in which cells."""
+    used, count = dict[Cell, None](), 0
     while piece := list(islice(lines, PIECE)):
+        streamers = [line for line in piece if isinstance(line, StreamerLine)]
+        new = dict.fromkeys(cells.find(line.platform, line.id) for line in streamers)
+        if new.keys() - used.keys():
+            used |= new
+            lua_script(client, "use")(COMMON, *_words((cell.platform, str(cell.shard)) for cell in new))
+        calls = [*_streamer_calls(fence, cells, streamers, now)]
         for line in piece:
-            if isinstance(line, StreamerLine):
-                used[line.platform].add(cells.find(line.platform, line.id))
-        if used:
-            client.hset(PLATFORMS_KEY, mapping={platform: pack_cells(some) for platform, some in used.items()})
-        pipe = client.pipeline(transaction=False)
-        for line in piece:
-            if not isinstance(line, ChangeLine) or _parts(line.number) > last:
-                _write(pipe, cells, line, now)
-            count += isinstance(line, StreamerLine)
-        pipe.execute()
-    everywhere = [cell for some in used.values() for cell in some]
-    store_upkeep.put_in_place(client, everywhere, now)
-    standing.refresh(client, cells, everywhere)
-    client.delete(IMPORTING_KEY)
-    return count
+            if not isinstance(line, StreamerLine):
+                calls += _calls(fence, cells, line)
+        fence.run(calls)
+        replicas.confirm(client, {call.place for call in calls})
+        fence.keep_on()
+        count += len(streamers)
+    return count, list(used)
 
 
 def _last_change(client: Any) -> list[int]:
@@ -191,8 +252,8 @@ def _changes(client: Any) -> Iterator[Line]:
         after = f"({entries[-1][0]}"
 
 
-def _parse(file: IO[bytes], name: str) -> Iterator[Line]:
-    """The lines after the first; each is looked at before it is used."""
+def _parse(file: IO[bytes], name: str, digest: Any = None) -> Iterator[Line]:
+    """The lines after the first. Whoever wants a digest of them reads them for the first time: each is looked at."""
     file.seek(0)
     decoder = msgspec.json.Decoder(Line)
     head_text = file.readline(MAX_LINE_BYTES)
@@ -206,7 +267,9 @@ def _parse(file: IO[bytes], name: str) -> Iterator[Line]:
     for number, text in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 2):
         try:
             line = decoder.decode(text)
-            _look_at(line)
+            if digest is not None:
+                digest.update(text)
+                _look_at(line)
         except (msgspec.MsgspecError, ValueError) as error:
             raise _mistake(name, number, f"not a line of a copy: {error}", "export the store again") from None
         yield line
@@ -228,24 +291,43 @@ def _look_at(line: Line) -> None:
         store_records.decode_change(line.number, line.change, line.page)
 
 
-def _write(pipe: Any, cells: Cells, line: Line, now: float) -> None:
-    if isinstance(line, StreamerLine):
-        place = cells.find(line.platform, line.id).place
+def _streamer_calls(fence: Fence, cells: Cells, lines: Sequence[StreamerLine], now: float) -> Iterator[ScriptCall]:
+    """Writes what is known of these, cell by cell and kind by kind."""
+    split: dict[Cell, list[StreamerLine]] = defaultdict(list)
+    for line in lines:
+        split[cells.find(line.platform, line.id)].append(line)
+    for cell, some in split.items():
+        followed = [line.id for line in some if line.follows]
+        if followed:
+            yield fence.call(cell.place, "due", "ZADD", *_words((now, each) for each in followed))
+            yield fence.call(cell.place, "unlearned", "SADD", *followed)
         for kind in KINDS:
-            if text := getattr(line, kind):
-                pipe.hset(f"{place}{kind}", line.id, text)
-        if line.follows:
-            pipe.zadd(f"{place}due", {line.id: now})
-            pipe.sadd(f"{place}unlearned", line.id)
-    elif isinstance(line, HashLine) and line.key.startswith(ALIAS_PREFIX):
+            texts = [(line.id, text) for line in some if (text := getattr(line, kind))]
+            if texts:
+                yield fence.call(cell.place, kind, "HSET", *_words(texts))
+
+
+def _calls(fence: Fence, cells: Cells, line: HashLine | ScoresLine) -> Iterator[ScriptCall]:
+    """Writes any other line."""
+    if isinstance(line, ScoresLine):
+        place, kind = _place_and_kind(line.key)
+        yield fence.call(place, kind, "ZADD", *_words((score, name) for name, score in line.scores.items()))
+    elif line.key.startswith(ALIAS_PREFIX):
         for cell, names in cells.split(line.key.removeprefix(ALIAS_PREFIX), line.fields).items():
-            pipe.hset(f"{cell.place}alias", mapping={name: line.fields[name] for name in names})
-    elif isinstance(line, HashLine):
-        pipe.hset(old_keys.name_of_now(line.key), mapping=line.fields)
-    elif isinstance(line, ScoresLine):
-        pipe.zadd(old_keys.name_of_now(line.key), line.scores)
+            yield fence.call(cell.place, "alias", "HSET", *_words((name, line.fields[name]) for name in names))
     else:
-        pipe.xadd(OUTBOX_KEY, {"change": line.change, "page": line.page}, id=line.number)
+        place, kind = _place_and_kind(line.key)
+        yield fence.call(place, kind, "HSET", *_words(line.fields.items()))
+
+
+def _words(pairs: Iterable[tuple[str | float, str]]) -> Iterator[str | float]:
+    return chain.from_iterable(pairs)
+
+
+def _place_and_kind(key: str) -> tuple[str, str]:
+    """Where a key of a copy lies by now, and its name there."""
+    place, brace, kind = old_keys.name_of_now(key).rpartition("}:")
+    return place + brace, kind
 
 
 def _encode(line: Any) -> str:

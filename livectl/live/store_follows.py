@@ -133,7 +133,7 @@ def _change(client: Any, cells: Cells, now: float, compare: Callable[[Stage], Ch
     for _ in range(MAX_ATTEMPTS):
         apply_pieces(client, cells)
         generation = client.get(GENERATION_KEY) or "0"
-        stage = Stage(client, cells.in_use(), now)
+        stage = Stage(client, cells.in_use(), cells.shards, now)
         changes = compare(stage)
         if stage.put_in_force(generation):
             apply_pieces(client, cells)
@@ -189,8 +189,9 @@ def chunks(items: Iterable[Item], size: int = 0) -> Iterator[list[Item]]:
 class Stage:
     """Changes of the follow list, in pieces, that are not in force yet."""
 
-    def __init__(self, client: Any, in_use: Mapping[str, Sequence[Cell]], now: float) -> None:
+    def __init__(self, client: Any, in_use: Mapping[str, Sequence[Cell]], shards: int, now: float) -> None:
         self.in_use = in_use  # the cells that the store had before
+        self._shards = shards  # of a platform, which the pieces are for
         self._client = client
         self._now = now
         self._name = f"staged:{uuid4().hex}"
@@ -223,10 +224,10 @@ class Stage:
         self.put(NO_CELL, rows, gone)
 
     def put_in_force(self, generation: str) -> bool:
-        """Whether the list is still of this generation, and these changes are in force now."""
+        """Whether the list is still of this generation, its cells where they were, and these changes in force now."""
         named = [word for pair in _new_cells(self.in_use, self._cells - {NO_CELL}).items() for word in pair]
         commit = lua_script(self._client, "commit")
-        if not commit(COMMON, generation, self._stamp, *named, staged=self._name):
+        if not commit(COMMON, generation, self._shards, self._stamp, *named, staged=self._name):
             return False
         replicas.confirm(self._client, [COMMON])
         return True

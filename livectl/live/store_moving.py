@@ -8,47 +8,49 @@ was at work is given the time to notice; one process at a time moves.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from livectl import replicas
 from livectl.errors import ServerError
-from livectl.live import collecting, old_keys, standing, store_records, store_upkeep
+from livectl.live import collecting, old_keys, standing, store_records
 from livectl.live.cells import (
-    BUCKETS,
+    COMMON,
     DEFAULT_SHARDS,
     KEYS_VERSION,
     MIGRATING_KEY,
     NOTED_SECONDS,
     OLD_VERSION_KEY,
-    PLATFORMS_KEY,
     SHARDS_KEY,
     VERSION_KEY,
     Cell,
     Cells,
+    bucket_of,
     half_done,
-    lease_place,
     pack_cells,
     platform_place,
+    require_no_newer,
     require_no_older,
-    shard_of,
 )
+from livectl.live.fence import alone
 from livectl.live.lua_scripts import lua_script
-from livectl.live.store_follows import apply_pieces, chunks, scan_pages
+from livectl.live.store_follows import PIECE, apply_pieces, chunks, scan_hash, scan_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from livectl.live.fence import Fence
+    from livectl.live.lua_scripts import ScriptCall
 
 SMALL = 10_000  # streamers that are brought over at a start: a second or two
-LEASE_SECONDS, LOOK_SECONDS = 30.0, 0.2
 PULLS_AT_ONCE = 500  # streamers: some 5 ms of the server's time
 HASHES = ("follows", "now", "page", "log", "recent", "viewers", "listed", "alias")
 SCORED = ("live", "ending", "others", "due", "claimed", "pushed")
 SETS = ("unlearned", "shown")
-MOVED = (*HASHES, *SCORED, *SETS, "pull")
-LEFT_BEHIND = ("pulls", "outbox", "applied", "repaced", "confirmed")  # in a cell that is not in use any more
+MOVED = (*HASHES, *SCORED, *SETS, "pull")  # in this order: of whom nobody is followed nothing is recorded any more
+DROPPED = ("pulls", "repaced", "confirmed")  # of a cell that is not in use any more
 OLD_PLATFORMS_KEY, OLD_APPLYING_KEY = "livectl:platforms", "livectl:applying"
-GONE = "brought over to a newer version"  # in place of a list: an older livectl that still runs cannot follow anybody
+GONE = "brought over to a newer version"  # in place of a list: an older livectl that runs follows nobody
 
 
 def prepare(client: Any, shards: int | None = None) -> None:
@@ -58,13 +60,8 @@ def prepare(client: Any, shards: int | None = None) -> None:
         client.get(VERSION_KEY),
         client.get(OLD_VERSION_KEY),
     )
-    newest = max(int(version or 0), int(old_version or 0))
-    if newest > KEYS_VERSION:
-        raise ServerError(
-            f"The store was written by a newer livectl: its keys are version {newest}, this one knows {KEYS_VERSION}.",
-            "Upgrade this livectl, or name another store in the settings.",
-        )
-    if migrating and "to" in migrating:
+    require_no_newer(max(int(version or 0), int(old_version or 0)))
+    if migrating.keys() & {"to", "copy"}:
         raise half_done(migrating)
     if migrating or (version is None and old_version is not None and int(old_version) < KEYS_VERSION):
         if _count_old(client) > SMALL:
@@ -87,9 +84,9 @@ def prepare(client: Any, shards: int | None = None) -> None:
 def migrate(client: Any, shards: int | None = None, wait: Callable[[float], None] = time.sleep) -> None:
     """Brings an older store over, whatever its size; changes the number of shards; goes on with what was half done."""
     migrating = client.hgetall(MIGRATING_KEY)
+    if "copy" in migrating or ("to" in migrating and shards is not None and str(shards) != migrating["to"]):
+        raise half_done(migrating)
     if "to" in migrating:
-        if shards is not None and str(shards) != migrating["to"]:
-            raise half_done(migrating)
         shards = int(migrating["to"])
     elif migrating or _is_older(client):
         bring_over(client, shards or DEFAULT_SHARDS)
@@ -101,55 +98,75 @@ def migrate(client: Any, shards: int | None = None, wait: Callable[[float], None
 
 def bring_over(client: Any, shards: int) -> None:
     """Brings a store without cells over. An older livectl that still runs can do nothing there any more."""
-    with _alone(client) as keep_on:
+    with alone(client) as fence:
+        platforms = _old_platforms(client)
+        begun = client.hgetall(MIGRATING_KEY)
+        shards = int(begun.get("shards", shards))
+        fence.close([COMMON, *(cell.place for name in platforms for cell in _first_cells(name, shards))])
         if not client.exists(MIGRATING_KEY):
             if not _is_older(client):
                 return  # another has done it meanwhile
-            client.hset(MIGRATING_KEY, mapping={"from": client.get(OLD_VERSION_KEY), "shards": shards})
-        begun = client.hgetall(MIGRATING_KEY)
-        shards = int(begun["shards"])
-        client.set(SHARDS_KEY, shards)
+            begun = {"from": client.get(OLD_VERSION_KEY), "shards": str(shards)}
+            fence.change(COMMON, "migrating", "HSET", *chain.from_iterable(begun.items()))
+        fence.change(COMMON, "shards", "SET", shards)
         client.set(OLD_VERSION_KEY, KEYS_VERSION)
         client.set(OLD_APPLYING_KEY, GONE)  # what was to be applied comes again: the file is compared with the store
-        used: set[Cell] = set()
-        for platform in sorted(client.smembers(OLD_PLATFORMS_KEY)):
-            cells = [Cell(platform, shard) for shard in range(shards)]
-            _move_kinds(client, platform, {kind: f"livectl:{kind}:{platform}" for kind in MOVED}, shards, keep_on)
+        used: list[Cell] = []
+        for platform in platforms:
+            _move(client, fence, Origin(platform), shards)
             client.delete(f"livectl:pulls:{platform}")
-            used |= {cell for cell in cells if client.exists(f"{cell.place}follows", f"{cell.place}now")}
-            client.hset(PLATFORMS_KEY, platform, pack_cells(cell for cell in used if cell.platform == platform))
+            used += _note_used(client, fence, platform, _first_cells(platform, shards))
         old_keys.rename_keys(client)
         standing.refresh(client, Cells(client, changing=True), used)
         if int(begun["from"]) < 2:
-            store_upkeep.put_in_place(client, sorted(used), float(client.time()[0]))
-        client.set(VERSION_KEY, KEYS_VERSION)
+            put_in_place(client, used, float(client.time()[0]))
+        fence.change(COMMON, "version", "SET", KEYS_VERSION)
         client.delete(OLD_PLATFORMS_KEY)
-        client.delete(MIGRATING_KEY)
+        fence.change(COMMON, "migrating", "DEL")
 
 
 def change_shards(client: Any, shards: int, wait: Callable[[float], None] = time.sleep) -> None:
     """Moves everybody into so many cells a platform."""
     cells = Cells(client, changing=True)
-    with _alone(client) as keep_on:
-        if not client.exists(MIGRATING_KEY):
-            client.hset(MIGRATING_KEY, mapping={"from": cells.shards, "to": shards})
-            wait(2 * NOTED_SECONDS)
+    with alone(client) as fence:
+        fence.close([COMMON])
+        if not (begun := client.hgetall(MIGRATING_KEY)):
+            if cells.shards == shards:
+                return  # another has done it meanwhile
+            begun = {"from": str(cells.shards), "to": str(shards)}
+            fence.change(COMMON, "migrating", "HSET", *chain.from_iterable(begun.items()))
+            for _ in range(2):
+                wait(NOTED_SECONDS)
+                fence.keep_on()
+        if begun.get("to") != str(shards):
+            raise half_done(begun)
         apply_pieces(client, cells)
-        before = cells.in_use()
-        collecting.collect_all(client, [cell.place for used in before.values() for cell in used])
-        most = max(int(client.hget(MIGRATING_KEY, "from")), shards)
-        for platform in before:
-            possible = [Cell(platform, shard) for shard in range(most)]
+        before = int(begun["from"])
+        for platform in cells.in_use():
+            possible = _first_cells(platform, max(before, shards))
+            fence.close([platform_place(platform), *(cell.place for cell in possible)])
             for cell in possible:
-                _move_kinds(client, platform, {kind: f"{cell.place}{kind}" for kind in MOVED}, shards, keep_on)
-            for cell in possible[shards:]:
-                client.delete(*(f"{cell.place}{kind}" for kind in LEFT_BEHIND))
-            used = [cell for cell in possible if client.exists(f"{cell.place}follows", f"{cell.place}now")]
-            client.delete(f"{platform_place(platform)}standing")
-            client.hset(PLATFORMS_KEY, platform, pack_cells(used))
-            standing.refresh(client, cells, used)
-        client.set(SHARDS_KEY, shards)
-        client.delete(MIGRATING_KEY)
+                _move(client, fence, Origin(platform, cell.place, before), shards)
+            # Where nobody is any more nothing is recorded: these are the last changes.
+            collecting.collect_all(client, [cell.place for cell in possible])
+            _empty(fence, possible[shards:])
+            fence.change(platform_place(platform), "standing", "DEL")
+            standing.refresh(client, cells, _note_used(client, fence, platform, possible[:shards]))
+            replicas.confirm(client, [cell.place for cell in possible])
+        fence.change(COMMON, "generation", "INCR")  # of the list: whoever compared it before does so again
+        fence.change(COMMON, "shards", "SET", shards)
+        fence.change(COMMON, "migrating", "DEL")
+
+
+def put_in_place(client: Any, cells: Sequence[Cell], now: float) -> list[str]:
+    """Gives everybody of these cells the place that readers look at; returns who had another."""
+    place = lua_script(client, "place")
+    return [
+        each
+        for cell in cells
+        for rows in scan_hash(client, f"{cell.place}follows")
+        for each in place(cell.place, now, 1, *rows)
+    ]
 
 
 def _is_older(client: Any) -> bool:
@@ -159,85 +176,127 @@ def _is_older(client: Any) -> bool:
 
 def _count_old(client: Any) -> int:
     """Everybody who is followed and has to be moved still."""
-    return sum(int(client.hlen(f"livectl:follows:{platform}")) for platform in client.smembers(OLD_PLATFORMS_KEY))
+    return sum(int(client.hlen(f"livectl:follows:{platform}")) for platform in _old_platforms(client))
 
 
-@contextmanager
-def _alone(client: Any) -> Iterator[Callable[[], None]]:
-    """Waits until no other process moves anything here; what it gives is called between pieces."""
-    token, place = uuid4().hex, lease_place("migrate")
-    lease, leave = lua_script(client, "lease"), lua_script(client, "leave")
-
-    def keep_on() -> None:
-        if not lease(place, token, LEASE_SECONDS):
-            raise ServerError("Another process brings the store over.", "Wait until it has, or say it again.")
-
-    while not lease(place, token, LEASE_SECONDS):
-        time.sleep(LOOK_SECONDS)
-    try:
-        yield keep_on
-    finally:
-        leave(place, token)
+def _old_platforms(client: Any) -> list[str]:
+    """Those of a store without cells; none once they are brought over."""
+    return sorted(client.smembers(OLD_PLATFORMS_KEY))
 
 
-def _router(platform: str, kind: str, shards: int) -> Callable[[str], str]:
-    """The key that a field belongs to."""
-    if kind == "listed":
-        return lambda bucket: f"{Cell(platform, int(bucket) % BUCKETS % shards).place}{kind}"
-    return lambda each: f"{Cell(platform, shard_of(each, shards)).place}{kind}"
+def _first_cells(platform: str, shards: int) -> list[Cell]:
+    return [Cell(platform, shard) for shard in range(shards)]
 
 
-def _move_kinds(
-    client: Any, platform: str, sources: Mapping[str, str], shards: int, keep_on: Callable[[], None]
-) -> None:
-    """Moves what lies under these keys to the cells that it belongs to, of so many."""
-    for kind, source in sources.items():
-        move = _move_pulls if kind == "pull" else _move
-        move(client, source, kind, _router(platform, kind, shards), keep_on)
+def _with_something(client: Any, cells: Sequence[Cell], kinds: Sequence[str]) -> list[Cell]:
+    """Those of these cells in which there is anything of these kinds."""
+    pipe = client.pipeline(transaction=False)
+    for cell in cells:
+        pipe.exists(*(f"{cell.place}{kind}" for kind in kinds))
+    return [cell for cell, count in zip(cells, pipe.execute() if cells else [], strict=True) if count]
 
 
-def _move(client: Any, source: str, kind: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    scan, write, drop = _ways(client, kind)
-    for page in scan_pages(scan, source):
-        rows = dict.fromkeys(page) if kind in SETS else dict(page)
-        away = _split(rows, source, route)
-        pipe = client.pipeline(transaction=False)
-        for target, names in away.items():
-            write(pipe, target, {name: rows[name] for name in names})
-        pipe.execute()
-        for names in away.values():
-            drop(source, *names)
-        keep_on()
+def _note_used(client: Any, fence: Fence, platform: str, cells: Sequence[Cell]) -> list[Cell]:
+    """Notes which of these cells are in use."""
+    used = _with_something(client, cells, ("follows", "now"))
+    fence.change(COMMON, "platforms", "HSET", platform, pack_cells(used))
+    return used
 
 
-def _ways(client: Any, kind: str) -> tuple[Callable[..., Any], Callable[[Any, str, dict[str, Any]], Any], Any]:
-    """How keys of this kind are read in pages, what is in them is written, and taken away."""
-    if kind in SETS:
-        return client.sscan, lambda pipe, key, rows: pipe.sadd(key, *rows), client.srem
-    if kind in SCORED:
-        return client.zscan, lambda pipe, key, rows: pipe.zadd(key, rows), client.zrem
-    return client.hscan, lambda pipe, key, rows: pipe.hset(key, mapping=rows), client.hdel
+def _empty(fence: Fence, cells: Sequence[Cell]) -> None:
+    """Takes out what is of no use where nobody is. The last piece of the list that came there stays noted, and the
+    number of the last change: neither may come again.
+    """
+    for cell in cells:
+        fence.run(
+            [
+                *(fence.call(cell.place, kind, "DEL") for kind in DROPPED),
+                fence.call(cell.place, "outbox", "XTRIM", "MAXLEN", 0),
+            ]
+        )
+        fence.keep_on()
 
 
-def _move_pulls(client: Any, source: str, kind: str, route: Callable[[str], str], keep_on: Callable[[], None]) -> None:
-    """Poll weights change the sums of their cells with them."""
-    pulls = lua_script(client, "pulls")
-    is_cell = source.startswith("livectl:{")
-    for rows in scan_pages(client.hscan, source):
-        for target, ids in _split(rows, source, route).items():
-            for some in chunks(ids, PULLS_AT_ONCE):
-                pulls(target.removesuffix(kind), store_records.encode_json([(each, rows[each]) for each in some]))
-                if is_cell:
-                    pulls(source.removesuffix(kind), store_records.encode_json([(each,) for each in some]))
-                else:
-                    client.hdel(source, *some)
-        keep_on()
+class Origin(NamedTuple):
+    """Where what is known of a platform's streamers lies: a cell, of so many then, or nowhere in particular."""
+
+    platform: str
+    place: str = ""
+    shards: int = 0
+
+    def key(self, kind: str) -> str:
+        return f"{self.place}{kind}" if self.place else f"livectl:{kind}:{self.platform}"
+
+    def is_home(self, kind: str, name: str) -> bool:
+        """Whether this was the place of this one: what is known of them elsewhere is older."""
+        return not self.place or _home(self.platform, kind, name, self.shards).place == self.place
 
 
-def _split(names: Iterable[str] | Mapping[str, Any], source: str, route: Callable[[str], str]) -> dict[str, list[str]]:
-    """Those that belong elsewhere, by where."""
-    away: dict[str, list[str]] = {}
-    for name in names:
-        if (target := route(name)) != source:
-            away.setdefault(target, []).append(name)
+def _home(platform: str, kind: str, name: str, shards: int) -> Cell:
+    """The cell that this one belongs to."""
+    bucket = int(name) if kind == "listed" else bucket_of(name)
+    return Cell(platform, bucket % shards)
+
+
+def _move(client: Any, fence: Fence, origin: Origin, shards: int) -> None:
+    """Moves what lies there to the cells that it belongs to, of so many: it is written there, then taken away."""
+    for kind in MOVED:
+        for page in scan_pages(_scan(client, kind), origin.key(kind)):
+            rows = dict(_rows(kind, page))
+            away = _split(rows, origin, kind, shards)
+            fence.run(
+                [
+                    _put(fence, place, kind, {name: rows[name] for name in some}, over=over)
+                    for (place, over), names in away.items()
+                    for some in chunks(names, PULLS_AT_ONCE if kind == "pull" else PIECE)
+                ]
+            )
+            # What a replica lacks may be gone after a failover, here as there.
+            replicas.confirm(client, [origin.place or COMMON, *(place for place, _ in away)])
+            for names in away.values():
+                for some in chunks(names, PULLS_AT_ONCE if kind == "pull" else PIECE):
+                    _drop(client, fence, origin, kind, some)
+            fence.keep_on()
+
+
+def _split(rows: Mapping[str, Any], origin: Origin, kind: str, shards: int) -> dict[tuple[str, bool], list[str]]:
+    """Those that belong elsewhere, by where, and by whether they replace what is known there."""
+    away: dict[tuple[str, bool], list[str]] = {}
+    for name in rows:
+        if (place := _home(origin.platform, kind, name, shards).place) != origin.place:
+            away.setdefault((place, origin.is_home(kind, name)), []).append(name)
     return away
+
+
+def _scan(client: Any, kind: str) -> Callable[..., Any]:
+    """How keys of this kind are read in pages."""
+    way = client.sscan if kind in SETS else client.zscan if kind in SCORED else client.hscan
+    return cast("Callable[..., Any]", way)
+
+
+def _rows(kind: str, page: Any) -> Iterable[tuple[str, Any]]:
+    """What stands in a page, by name."""
+    return ((name, "") for name in page) if kind in SETS else dict(page).items()
+
+
+def _put(fence: Fence, place: str, kind: str, rows: Mapping[str, Any], *, over: bool) -> ScriptCall:
+    """Writes these rows to where they belong, over what is there or beside it."""
+    if kind == "pull":
+        return fence.call_pulls(place, store_records.encode_json(list(rows.items())), over=over)
+    if kind in SETS:
+        return fence.call(place, kind, "SADD", *rows)
+    if kind in SCORED:
+        scores = ((score, name) for name, score in rows.items())
+        return fence.call(place, kind, "ZADD", *(() if over else ("NX",)), *chain.from_iterable(scores))
+    return fence.call(place, kind, "HSET" if over else "HSETNX", *chain.from_iterable(rows.items()))
+
+
+def _drop(client: Any, fence: Fence, origin: Origin, kind: str, names: Sequence[str]) -> None:
+    """Takes these away from where they were."""
+    word = "SREM" if kind in SETS else "ZREM" if kind in SCORED else "HDEL"
+    if not origin.place:
+        client.execute_command(word, origin.key(kind), *names)
+    elif kind == "pull":
+        fence.run([fence.call_pulls(origin.place, store_records.encode_json([(name,) for name in names]))])
+    else:
+        fence.change(origin.place, kind, word, *names)

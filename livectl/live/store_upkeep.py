@@ -9,7 +9,7 @@ import msgspec
 
 from livectl import replicas
 from livectl.errors import ServerError
-from livectl.live.cells import COMMON, MIGRATING_KEY, OLD_VERSION_KEY, VERSION_KEY, Cells, half_done
+from livectl.live.cells import COMMON, OLD_VERSION_KEY, VERSION_KEY, Cells
 from livectl.live.lua_scripts import lua_script
 from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, UNRESOLVED_KEY, apply_pieces, scan_hash, scan_pages
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from livectl.live.cells import Cell
 
-IMPORTING_KEY = f"{COMMON}importing"  # the file of a copy that is being brought in
 MAX_NAMED = 5  # streamers of a finding
 HARMLESS_POLICY = "noeviction"
 
@@ -50,17 +49,6 @@ class StoreFinding(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
-def put_in_place(client: Any, cells: Sequence[Cell], now: float) -> list[str]:
-    """Gives everybody of these cells the place that readers look at; returns who had another."""
-    place = lua_script(client, "place")
-    return [
-        each
-        for cell in cells
-        for rows in scan_hash(client, f"{cell.place}follows")
-        for each in place(cell.place, now, 1, *rows)
-    ]
-
-
 def require_usable_server(client: Any, masked: str) -> None:
     """ServerError for a server that would lose what is kept there, or cannot keep it together."""
     if not replicas.is_cluster(client) and int(_info(client, "cluster").get("cluster_enabled", 0)):
@@ -73,16 +61,6 @@ def require_usable_server(client: Any, masked: str) -> None:
         raise ServerError(
             f"{masked} throws keys away when it is full: its maxmemory-policy is {policy}.",
             "Say `CONFIG SET maxmemory-policy noeviction` there, and in its configuration.",
-        )
-
-
-def require_whole(client: Any) -> None:
-    """ServerError while something that takes many steps is half done."""
-    if migrating := client.hgetall(MIGRATING_KEY):
-        raise half_done(migrating)
-    if client.exists(IMPORTING_KEY):
-        raise ServerError(
-            "An import of the store was not finished.", "livectl store import with the same file goes on."
         )
 
 
@@ -128,10 +106,9 @@ def check(client: Any, now: float, *, mend: bool = False) -> list[StoreFinding]:
     cells = Cells(client)
     if mend:
         apply_pieces(client, cells)
-    in_use = cells.in_use()
     return [
         *_check_list(client),
-        *_check_places(client, in_use, now, mend=mend),
+        *_check_places(client, cells.in_use(), now, mend=mend),
         *_check_strangers(client, cells, mend=mend),
     ]
 

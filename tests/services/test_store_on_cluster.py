@@ -12,6 +12,7 @@ from livectl.live import store_copies, store_moving, store_reader, store_upkeep
 from livectl.live.push.push_store import PushStore
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
+from tests.services.test_store_command import Ended, end_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +92,11 @@ def test_copies_and_another_number_of_shards(client: Any, cluster: RedisCluster,
     path.write_text("".join(f"{line}\n" for line in store_copies.export_lines(client, START)))
     cluster.flush()
     Store(client).prepare(40)
+    with path.open("rb") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_copies, "PIECE", 20)
+        end_after(patch, 4)
+        with pytest.raises(Ended):
+            store_copies.import_lines(client, file, "copy", START)
     with path.open("rb") as file:
         assert store_copies.import_lines(client, file, "copy", START) == 60
     assert known(Store(client)) == before
