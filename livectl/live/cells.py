@@ -71,7 +71,9 @@ class Cells:
         pipe.get(SHARDS_KEY)
         pipe.hgetall(MIGRATING_KEY)
         pipe.hgetall(PLATFORMS_KEY)
-        shards, migrating, platforms = pipe.execute()
+        pipe.get(VERSION_KEY)
+        shards, migrating, platforms, version = pipe.execute()
+        require_no_newer(int(version or 0))
         if migrating and not self._changing:
             raise half_done(migrating)
         if shards is None:
@@ -115,7 +117,7 @@ def half_done(migrating: Mapping[str, str]) -> ServerError:
 
 
 def require_no_newer(version: int) -> None:
-    """ServerError for a store that a newer livectl wrote, which it cannot read."""
+    """ServerError for a store that a newer livectl wrote, also where it does so while this one runs."""
     if version > KEYS_VERSION:
         raise ServerError(
             f"The store was written by a newer livectl: its keys are version {version}, this one knows {KEYS_VERSION}.",

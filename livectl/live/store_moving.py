@@ -50,7 +50,7 @@ SETS = ("unlearned", "shown")
 MOVED = (*HASHES, *SCORED, *SETS, "pull")  # in this order: of whom nobody is followed nothing is recorded any more
 DROPPED = ("pulls", "repaced", "confirmed")  # of a cell that is not in use any more
 OLD_PLATFORMS_KEY, OLD_APPLYING_KEY = "livectl:platforms", "livectl:applying"
-GONE = "brought over to a newer version"  # in place of a list: an older livectl that runs follows nobody
+GONE = "brought over to a newer version"  # in place of a list and a set: an older livectl that runs follows nobody
 
 
 def prepare(client: Any, shards: int | None = None) -> None:
@@ -121,7 +121,7 @@ def bring_over(client: Any, shards: int) -> None:
         if int(begun["from"]) < 2:
             put_in_place(client, used, float(client.time()[0]))
         fence.change(COMMON, "version", "SET", KEYS_VERSION)
-        client.delete(OLD_PLATFORMS_KEY)
+        client.set(OLD_PLATFORMS_KEY, GONE)
         fence.change(COMMON, "migrating", "DEL")
 
 
@@ -181,7 +181,7 @@ def _count_old(client: Any) -> int:
 
 def _old_platforms(client: Any) -> list[str]:
     """Those of a store without cells; none once they are brought over."""
-    return sorted(client.smembers(OLD_PLATFORMS_KEY))
+    return sorted(client.smembers(OLD_PLATFORMS_KEY)) if client.type(OLD_PLATFORMS_KEY) == "set" else []
 
 
 def _first_cells(platform: str, shards: int) -> list[Cell]:

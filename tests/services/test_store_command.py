@@ -200,9 +200,10 @@ def test_an_older_store_is_brought_over_piece_by_piece(store: Store, client: red
     assert store_upkeep.check(client, START + 1000) == []
     assert (client.get("livectl:version"), client.get("livectl:{-}:version")) == (str(KEYS_VERSION),) * 2
     left = {key.split(":")[1] for key in cast("list[str]", client.keys("livectl:*")) if not key.startswith("livectl:{")}
-    assert left == {"version", "applying"}
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):  # an older livectl that runs still does nothing
-        client.lindex("livectl:applying", 0)
+    assert left == {"version", "applying", "platforms"}
+    for refused in (lambda: client.lindex("livectl:applying", 0), lambda: client.sadd("livectl:platforms", "demo")):
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):  # an older livectl that runs still does nothing
+            refused()
 
 
 def test_the_first_version_is_brought_over_with_an_order_of_those_who_are_not_live(

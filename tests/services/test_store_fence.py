@@ -242,3 +242,11 @@ def test_a_list_that_was_compared_before_its_cells_moved_is_compared_again(clien
         assert store.set_followed(people("abxyz"), START + 900) == (3, 4)
     assert sorted(record.id for record in store.all_streamers()) == list("abxyz")
     assert known(client)[1] == []
+
+
+def test_a_newer_version_is_noticed_by_those_who_run(client: redis.Redis) -> None:
+    store = lived(client)
+    client.set("livectl:{-}:version", 99)
+    for refused in (lambda: store.claim([LIMITS], START, 60), store.platforms, lambda: store.set_followed([], START)):
+        with pytest.raises(ServerError, match="by a newer livectl: its keys are version 99"):
+            refused()
