@@ -8,7 +8,8 @@ was at work is given the time to notice; one process at a time moves.
 from __future__ import annotations
 
 import time
-from itertools import chain
+from collections import defaultdict
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from livectl import replicas
@@ -35,15 +36,17 @@ from livectl.live.cells import (
 from livectl.live.fence import alone
 from livectl.live.lua_scripts import lua_script
 from livectl.live.store_follows import PIECE, apply_pieces, chunks, scan_hash, scan_pages
+from livectl.setting_types import MAX_SHARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from livectl.live.fence import Fence
     from livectl.live.lua_scripts import ScriptCall
 
 SMALL = 10_000  # streamers that are brought over at a start: a second or two
 PULLS_AT_ONCE = 500  # streamers: some 5 ms of the server's time
+PROBED_AT_ONCE = 128  # cells that are looked into in one round trip
 HASHES = ("follows", "now", "page", "log", "recent", "viewers", "listed", "alias")
 SCORED = ("live", "ending", "others", "due", "claimed", "pushed")
 SETS = ("unlearned", "shown")
@@ -156,6 +159,42 @@ def change_shards(client: Any, shards: int, wait: Callable[[float], None] = time
         fence.change(COMMON, "generation", "INCR")  # of the list: whoever compared it before does so again
         fence.change(COMMON, "shards", "SET", shards)
         fence.change(COMMON, "migrating", "DEL")
+
+
+class Strays(NamedTuple):
+    """Some who are in a cell that is not theirs, with what is known of them there."""
+
+    cell: Cell
+    kind: str
+    names: list[str]
+
+
+def find_strays(client: Any) -> Iterator[Strays]:
+    """Looks through all cells that there may ever have been."""
+    cells = Cells(client)
+    for platform in cells.in_use():
+        every = _first_cells(platform, MAX_SHARDS)
+        for some in (every[at : at + PROBED_AT_ONCE] for at in range(0, MAX_SHARDS, PROBED_AT_ONCE)):
+            for cell, kind in product(_with_something(client, some, MOVED), MOVED):
+                for page in scan_pages(_scan(client, kind), f"{cell.place}{kind}"):
+                    names = [name for name, _ in _rows(kind, page) if _home(platform, kind, name, cells.shards) != cell]
+                    if names:
+                        yield Strays(cell, kind, names)
+
+
+def send_home(client: Any, strays: Iterable[Strays]) -> None:
+    """Moves these to where they belong. What is known of them there already is no older. Others work meanwhile."""
+    with alone(client) as fence:
+        cells, homes = Cells(client), defaultdict[Cell, set[Cell]](set)
+        for cell, kind, names in strays:
+            homes[cell] |= {_home(cell.platform, kind, name, cells.shards) for name in names}
+        fence.close([COMMON, *(cell.place for cell in homes.keys() | set(chain(*homes.values())))])
+        for cell, own in homes.items():
+            lua_script(client, "use")(COMMON, cell.platform, pack_cells(own))
+            _move(client, fence, Origin(cell.platform, cell.place, cells.shards), cells.shards)
+            if cell.shard >= cells.shards:
+                _empty(fence, [cell])
+            standing.refresh(client, cells, own)
 
 
 def put_in_place(client: Any, cells: Sequence[Cell], now: float) -> list[str]:

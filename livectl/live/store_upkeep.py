@@ -9,6 +9,7 @@ import msgspec
 
 from livectl import replicas
 from livectl.errors import ServerError
+from livectl.live import store_moving
 from livectl.live.cells import COMMON, OLD_VERSION_KEY, VERSION_KEY, Cells
 from livectl.live.lua_scripts import lua_script
 from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, UNRESOLVED_KEY, apply_pieces, scan_hash, scan_pages
@@ -108,6 +109,7 @@ def check(client: Any, now: float, *, mend: bool = False) -> list[StoreFinding]:
         apply_pieces(client, cells)
     return [
         *_check_list(client),
+        *_check_homes(client, mend=mend),
         *_check_places(client, cells.in_use(), now, mend=mend),
         *_check_strangers(client, cells, mend=mend),
     ]
@@ -116,6 +118,19 @@ def check(client: Any, now: float, *, mend: bool = False) -> list[StoreFinding]:
 def _check_list(client: Any) -> Iterator[StoreFinding]:
     if pieces := int(client.llen(APPLYING_KEY)):
         yield StoreFinding("pieces of the follow list are in force and not applied yet", pieces)
+
+
+def _check_homes(client: Any, *, mend: bool) -> Iterator[StoreFinding]:
+    """Those of whom something is in a cell that is not theirs: nobody looks there, or they are there twice."""
+    strays = list(store_moving.find_strays(client))
+    found: dict[str, dict[str, None]] = {}
+    for cell, kind, names in strays:
+        whose = f"of {cell.platform}" if kind != "listed" else f"digests of the list of {cell.platform}"
+        found.setdefault(whose, {}).update(dict.fromkeys(names))
+    if strays and mend:
+        store_moving.send_home(client, strays)
+    for whose, wrong in found.items():
+        yield StoreFinding(f"{whose} in a cell that is not theirs", len(wrong), tuple(wrong)[:MAX_NAMED])
 
 
 def _check_places(

@@ -12,10 +12,11 @@ import pytest
 
 from livectl.errors import ServerError
 from livectl.live import store_copies, store_follows, store_moving, store_upkeep
-from livectl.live.cells import lease_place
+from livectl.live.cells import Cell, lease_place
 from livectl.live.fence import Fence
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
+from tests.support import cells
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -242,6 +243,29 @@ def test_a_list_that_was_compared_before_its_cells_moved_is_compared_again(clien
         assert store.set_followed(people("abxyz"), START + 900) == (3, 4)
     assert sorted(record.id for record in store.all_streamers()) == list("abxyz")
     assert known(client)[1] == []
+
+
+def test_what_is_in_the_wrong_cell_is_named_and_brought_home(client: redis.Redis) -> None:
+    """What is known at home is newer; who is only elsewhere comes home with all that is known."""
+    store = lived(client)
+    before, elsewhere = {record.id: record for record in store.all_streamers()}, [Cell("demo", 5), Cell("demo", 700)]
+    client.hset("livectl:{-}:platforms", "demo", "0 3 5 9 10 12 15")
+    left, lost = (store.cells.find("demo", name) for name in "de")
+    for kind in store_moving.MOVED:
+        client.copy(f"{left.place}{kind}", f"{elsewhere[0].place}{kind}")
+        if client.exists(f"{lost.place}{kind}"):
+            client.rename(f"{lost.place}{kind}", f"{elsewhere[1].place}{kind}")
+    for after in (600, 800):
+        see(store, "offline", after, "d")
+    (finding, *_) = store_upkeep.check(client, START + 900)
+    assert (finding.what, finding.names) == ("of demo in a cell that is not theirs", ("d", "e"))
+    store_upkeep.check(client, START + 900, mend=True)
+    assert store_upkeep.check(client, START + 900) == []
+    found = {record.id: record for record in store.all_streamers()}
+    assert found["d"].ended_at == START + 600
+    assert found | {"d": before["d"]} == before
+    assert len(cells.fields(client, "pull", "demo")) == 6
+    assert store.set_followed(people("abcdef"), START + 900) == (0, 0)
 
 
 def test_a_newer_version_is_noticed_by_those_who_run(client: redis.Redis) -> None:
