@@ -13,7 +13,7 @@ from livectl.address import Address
 from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import embedded_broker
 from livectl.settings import Settings
-from tests.support.faulty_servers import certificate, redis_server, sentinel, speaks_tls
+from tests.support.faulty_servers import certificate, redis_server, sees_a_replica, sentinel, speaks_tls
 from tests.support.redis_cluster import redis_cluster
 from tests.support.servers import free_port, waits
 from tests.support.waiting import wait_for
@@ -181,8 +181,8 @@ def test_a_primary_that_dies_and_its_replica(tmp_path: Path) -> None:
             script = client.register_script(COUNT)
             script(keys=["{k}2"], args=[1])
             owner = cluster.owner("k")
-            replicas.confirm(client, ["k", "{k}2"])
-            with owner.client() as primary:
+            with owner.client() as primary:  # which hears of its replica by and by
+                wait_for(lambda: confirmed(client, primary), what="a wait")
                 assert waits(primary) == 1
             owner.kill()
             with pytest.raises(redis.ConnectionError):
@@ -227,7 +227,7 @@ def test_a_cluster_with_passwords_that_speaks_tls(tmp_path: Path) -> None:
         assert "does not let us in" in error_of(url.replace("p%40ss", "other"))
 
 
-def test_the_primary_behind_sentinel(tmp_path: Path) -> None:
+def test_the_primary_behind_sentinel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sync = ("--repl-diskless-sync-delay", "0")
     with (
         redis_server(tmp_path / "one", *sync) as first,
@@ -243,9 +243,10 @@ def test_the_primary_behind_sentinel(tmp_path: Path) -> None:
             assert client.pipeline().get("livectl:a").execute() == ["x"]
             with redis_client.connect(Address.parse_store(url)) as connection:
                 assert connection.execute("GET", "livectl:a") == b"x"
-            wait_for(lambda: client.info("replication")["connected_slaves"], what="the replica")
+            wait_for(lambda: sees_a_replica(asked), what="the replica as the sentinel sees it")
             replicas.confirm(client, ["livectl:", "livectl:beat:"])
             assert waits(client) == 1
+            assert_that_a_primary_that_is_none_is_not_believed(client, first, other, monkeypatch)
         wait_for(lambda: _fails_over(asked), what="a replica that may become the primary")
         wait_for(lambda: redis_client.find_primary(Address.parse_store(url)).port == other, what="the sentinel")
         with redis_client.open_store(url) as client, redis_client.connect(Address.parse_store(url)) as connection:
@@ -253,6 +254,22 @@ def test_the_primary_behind_sentinel(tmp_path: Path) -> None:
         assert "no server called other" in error_of(url.replace("shop", "other"))
         assert f"127.0.0.1:{away}" in error_of(f"redis+sentinel://127.0.0.1:{away}/shop")
         assert "is no sentinel" in error_of(f"redis+sentinel://127.0.0.1:{other}/shop")
+
+
+def assert_that_a_primary_that_is_none_is_not_believed(
+    client: Any, first: int, other: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When another server has just taken over, the old one still takes what is written, and the sentinels still name
+    it: what it acknowledges is lost.
+    """
+    with redis.Redis(port=other) as taking_over:
+        taking_over.replicaof("NO", "ONE")
+        with pytest.raises(redis.ConnectionError, match="no replica answers"):
+            replicas.confirm(client, ["livectl:"])
+        monkeypatch.setattr(replicas, "ALONE_S", 0.0)
+        replicas.confirm(client, ["livectl:"])  # it is the replica that is ill
+        taking_over.replicaof("127.0.0.1", str(first))
+        wait_for(lambda: client.wait(1, 100), what="the replica to have it")
 
 
 def _fails_over(asked: Any) -> bool:
@@ -280,6 +297,12 @@ def test_who_has_no_replica_is_not_waited_for(client: Any, cluster: RedisCluster
     with redis_client.open_store(store_url) as alone:
         replicas.confirm(alone, KEYS)
         assert not alone.exists(*KEYS)
+
+
+def confirmed(client: Any, primary: Any) -> int:
+    """How often this primary was asked to wait for its replicas, after once more something was to be confirmed."""
+    replicas.confirm(client, ["k", "{k}2"])
+    return waits(primary)
 
 
 def error_of(url: str) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -118,6 +118,11 @@ def sentinel(folder: Path, master: int) -> Iterator[int]:
             yield port
         finally:
             process.kill()
+
+
+def sees_a_replica(sentinel: Any) -> bool:
+    """Whether a sentinel speaks to a replica, by a client of it."""
+    return any(not each["is_disconnected"] for each in sentinel.sentinel_slaves("shop"))
 
 
 @contextmanager
