@@ -55,12 +55,12 @@ class RemoteCheck:
         """Where the jobs go, unless whoever sends them names another queue; None is the usual one."""
         return {self._platform_queues.get(batch.platform) for batch in self._request.batches}
 
-    def is_awaited(self) -> bool:
-        """Whether workers answer that read all these queues: on a shared broker, those of other apps answer too."""
+    def unread_queues(self) -> set[str | None]:
+        """Those of them that no worker reads which answers: on a shared broker, those of other apps answer too."""
         with WorkerControl(self._deployment) as control:
             replies = control.ask("active_queues").by_worker
         read = {name for reply in replies.values() for name in remote_control.queue_names(reply)}
-        return read.issuperset(queue or self._deployment.layout.queues[0] for queue in self.queues)
+        return {queue for queue in self.queues if (queue or self._deployment.layout.queues[0]) not in read}
 
     def send(self, app: Celery, options: SendOptions) -> str:
         """Sends the jobs. Returns the id that `livectl status` takes: of the group, or of the only job."""

@@ -98,7 +98,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Secret | None = None  # by which platforms, webhooks and services are reached, instead of the environment's
     connect_to: dict[str, Endpoint] = {}  # host: where its requests go instead, path and Host header unchanged
     allow: tuple[str, ...] = ()  # hosts that may be asked though they are in a private network
-    exits: dict[str, Exit] = {}  # by name, from where streamers are asked after: addresses of this machine, or proxies
+    exits: dict[str, Exit] = {}  # by name, from where platforms are asked: addresses of this machine, or proxies
 
 
 class WebToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from livectl.live.views import StreamerView
     from livectl.remote_check import RemoteCheck
 
+NO_WORKER = "no worker runs"
 MAX_WAIT_S = 90.0  # a job has 60 s, and may have waited for its turn
 
 
@@ -81,9 +82,10 @@ def _find_workers(context: CommandContext, request: CheckRequest, *, must_answer
     try:
         own_deployment = deployment.own_deployment(context.settings)
         remote_check = RemoteCheck(request, own_deployment, context.settings.platform_queues)
-        if remote_check.is_awaited():
+        unread = remote_check.unread_queues()
+        if not unread:
             return remote_check
-        reason = "no worker runs"
+        reason = f"no worker reads the queue {', '.join(filter(None, unread))}" if None not in unread else NO_WORKER
     except ServerAwayError as error:
         if must_answer:
             raise

@@ -144,13 +144,16 @@ class Checker:
 
     def _observe_names(self, platform: Platform, names: Sequence[str], context: CheckContext) -> dict[str, Observation]:
         """Resolves and asks in one, where the platform allows that. It may leave names out."""
-        report = self.fetcher.observe_names(platform, names, context)
+        if not names:
+            return {}
+        limits = self._limits.at_large(platform.name, context.now)
+        report = self.fetcher.observe_names(platform, names, context, [each.exit for each in limits])
         observations = {
             name: observation
             for name, observation in report.observations.items()
             if observation.state is not State.PARSE_ERROR
         }
-        self._spend(platform, report.requests - self._paid_requests(platform, len(observations)), context)
+        self._spend(limits[0], report.requests - self._paid_requests(platform, len(observations)), context)
         uncertain = [
             name
             for name, observation in observations.items()
@@ -160,7 +163,7 @@ class Checker:
         observations |= failures | {name: msgspec.structs.replace(observations[name], id=ids[name]) for name in ids}
         self._keep_ids(platform, {name: observation.id for name, observation in observations.items()})
         if self._store is not None and observations:
-            self._store.record(self._limits.at(platform.name, context.now), list(observations.values()), 0)
+            self._store.record(limits[0], list(observations.values()), 0)
         return observations
 
     def _resolve_names(
@@ -169,8 +172,9 @@ class Checker:
         """The id of each name; for a name that has none, an observation that says why."""
         if not names:
             return {}, {}
-        answers, requests = self.fetcher.resolve(platform, names, context)
-        self._spend(platform, requests, context)
+        limits = self._limits.at_large(platform.name, context.now)
+        answers, requests = self.fetcher.resolve(platform, names, context, [each.exit for each in limits])
+        self._spend(limits[0], requests, context)
         by_name = dict(zip(names, answers, strict=True))
         ids = {name: answer for name, answer in by_name.items() if isinstance(answer, str)}
         self._keep_ids(platform, ids)
@@ -187,9 +191,9 @@ class Checker:
     def _paid_requests(self, platform: Platform, streamers: int) -> int:
         return -(-streamers // self._limits[platform.name].batch)
 
-    def _spend(self, platform: Platform, requests: int, context: CheckContext) -> None:
+    def _spend(self, limits: PollingLimits, requests: int, context: CheckContext) -> None:
         if self._store is not None and requests:
-            self._store.spend(self._limits[platform.name], requests, context.now)
+            self._store.spend(limits, requests, context.now)
 
 
 class Sweeper:

@@ -13,7 +13,6 @@ import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
-from zlib import crc32
 
 import msgspec
 
@@ -24,7 +23,7 @@ from livectl.models import Observation, PlatformHealth, State
 from livectl.redaction import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.platforms.base import ListingPage, Platform
@@ -225,9 +224,8 @@ class Lister:
 
     def _start(self, name: str, state: ListingState, health: PlatformHealth, now: float) -> int:
         """How many pages are to be read now; they are paid for. Otherwise the state says when to look again."""
-        health_by_exit = {each.exit: each for each in (health, *health.exits)}
-        options = _rotated(self._limits.by_exits(name, now), name)
-        usable = [each for each in options if _lets_in(health_by_exit.get(each.exit, health), now)]
+        options = self._limits.by_exits(name, now)
+        usable = polling.let_in(options, health, now)
         limits = next((each for each in usable if each.exit == state.exit), usable[0] if usable else options[0])
         if not 0 <= now - state.planned_at < PLAN_SECONDS:
             self._plan(limits, state, health, now)
@@ -386,16 +384,6 @@ class Lister:
         if live < COVERAGE_LIVE:
             return state.coverage
         return 0.75 * state.coverage + 0.25 * min(1.0, current.shown / live)
-
-
-def _rotated(options: Sequence[PollingLimits], name: str) -> list[PollingLimits]:
-    """Another exit first on each platform, so that no exit reads all lists."""
-    first = crc32(name.encode()) % len(options)
-    return [*options[first:], *options[:first]]
-
-
-def _lets_in(health: PlatformHealth, now: float) -> bool:
-    return not polling.is_left_alone(health, now) and not (health.exit and health.unreached)
 
 
 def _begin(state: ListingState, pace: ListingPace, now: float) -> None:

@@ -12,6 +12,7 @@ import math
 from functools import cache
 from operator import mul
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -126,6 +127,16 @@ class LimitsByPlatform:
             groups[exit_of(shard_of(each, shards), len(options))].append(each)
         return [(limits, some) for limits, some in zip(options, groups, strict=True) if some]
 
+    def at_large(self, platform: str, now: float) -> list[PollingLimits]:
+        """The polling limits of the exits by which is asked what concerns no single streamer: the first is to be taken
+        that reaches the platform.
+        """
+        options = self.by_exits(platform, now)
+        if len(options) == 1 or self._store is None:
+            return options
+        health = next((each for each in self._store.health(now) if each.platform == platform), None)
+        return let_in(options, health, now) or options if health else options
+
     def _exits(self, platform: str) -> tuple[str, ...]:
         """By name. A platform without hosts asks by itself, and not by us."""
         return tuple(self._settings.network.exits) if platforms.get(platform).hosts else ()
@@ -227,6 +238,14 @@ def _left_alone(health: PlatformHealth, now: float) -> tuple[State, str] | None:
     if health.wait_until and now < health.wait_until:
         return State.RATE_LIMITED, f"not asked: it wants to be left alone for {health.wait_until - now:.0f} s more"
     return None
+
+
+def let_in(options: Sequence[PollingLimits], health: PlatformHealth, now: float) -> list[PollingLimits]:
+    """The exits that the platform lets in; another one first on each platform, so that none is asked by most."""
+    first = crc32(health.platform.encode()) % len(options)
+    by_exit = {each.exit: each for each in (health, *health.exits)}
+    ways = [(each, by_exit.get(each.exit, health)) for each in (*options[first:], *options[:first])]
+    return [each for each, way in ways if not is_left_alone(way, now) and not (way.exit and way.unreached)]
 
 
 def claim(store: Store, limits: LimitsByPlatform, now: float, lease: float) -> list[CheckBatch]:

@@ -93,7 +93,7 @@ class _PushedViews:
 
         def run(client: Any) -> T:
             store, push_store = Store(client), PushStore(client)
-            inbox = Inbox(settings, store, push_store, LimitsByPlatform(settings), self._deliver)
+            inbox = Inbox(settings, store, push_store, LimitsByPlatform(settings, store), self._deliver)
             return read(PushReceiver(store, push_store, inbox))
 
         return self._page_data.source.read(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,6 +47,7 @@ HERE, THERE, NOWHERE = "127.0.0.2", "127.0.0.3", "192.0.2.1"  # the last is no a
 ADA = "9999"
 STREAMERS = 60
 START = 1_790_000_000.0
+SETTLED_SECONDS = 10.0  # after so long a file is taken as written to its end
 
 
 class SmallProxy(ThreadingHTTPServer):
@@ -145,6 +147,30 @@ def test_an_exit_that_is_dead_or_unset_reaches_nobody_and_says_why(fakes: Fakes)
         assert (state, clients) == (State.NETWORK, [])
         assert why in problem
     assert ask(fakes, "home", **exits)[0] is State.LIVE
+
+
+def test_names_are_looked_up_by_the_first_exit_that_reaches_the_site(
+    fakes: Fakes, client: redis.Redis, tmp_path: Path
+) -> None:
+    """As are rooms that are asked by their number; whoever is found is asked by the exit that serves them."""
+    fakes.plan.show("douyu", ADA, "live", alias="ada")
+    fakes.plan.show("bilibili", "2001", "live", alias="20010")
+    (tmp_path / "follows.txt").write_text("douyu/ada\n")
+    settings = Settings(
+        home=tmp_path,
+        folder=tmp_path,
+        follows=tmp_path / "follows.txt",
+        network=Network(connect_to=fakes.connect_to, exits={"gone": Exit(NOWHERE), "home": Exit(HERE)}),
+    )
+    store = Store(client)
+    store.prepare()
+    sweeper = Sweeper(settings, store)
+    now = time.time() + SETTLED_SECONDS
+    sweeper.refresh_follows(now)
+    assert [record.id for record in store.all_streamers()] == [ADA]
+    (seen,) = sweeper.checker.check_now("bilibili", ["room:20010"], now)
+    assert (seen.id, seen.state) == ("2001", State.LIVE)
+    assert {request.client for request in fakes.log} == {HERE}
 
 
 class Played:

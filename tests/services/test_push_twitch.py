@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from livectl.address import Exit
+from livectl.live.polling import LimitsByPlatform
 from livectl.live.push import twitch_push
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.service import PushService
-from livectl.models import Streamer
+from livectl.models import Observation, State, Streamer
 from livectl.secret import Secret
 from livectl.settings import Network, PlatformSettings, Settings
 from tests.support import cells
@@ -58,13 +60,13 @@ def key(text: str) -> Secret:
     return Secret(text, lambda: text)
 
 
-def push_settings(fakes: Fakes) -> Settings:
+def push_settings(fakes: Fakes, exits: dict[str, Exit] | None = None) -> Settings:
     return Settings(
         home=Path("/nowhere"),
         folder=Path("/nowhere"),
         push=("twitch",),
         platforms={"twitch": PlatformSettings(client_id=key("an-id"), client_secret=key("a-secret"))},
-        network=Network(connect_to=fakes.connect_to),
+        network=Network(connect_to=fakes.connect_to, exits=exits or {}),
     )
 
 
@@ -77,10 +79,10 @@ class Push:
         self.said: list[str] = []
         self.told = 0
 
-    def start(self) -> threading.Event:
+    def start(self, **exits: Exit) -> threading.Event:
         """One more. Setting the event ends it."""
         over = threading.Event()
-        service = PushService(push_settings(self._fakes), self._client, self._note_told, self.said.append)
+        service = PushService(push_settings(self._fakes, exits), self._client, self._note_told, self.said.append)
         thread = threading.Thread(target=service.run, args=(over.is_set,))
         thread.start()
         self._running.callback(thread.join)
@@ -239,3 +241,33 @@ def test_as_many_are_told_of_as_the_limit_bears(
     assert eventsub.enabled("stream.online") == set(ids[2:])
     assert eventsub.enabled("stream.offline") == set()
     assert push_store.health("twitch").wanted == 6
+
+
+def test_what_is_asked_for_push_leaves_by_one_exit_and_by_another_where_that_is_refused(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    """The sockets as well; and of those who are told of, nobody is asked by the exit that is refused."""
+    exits = {"home": Exit("127.0.0.2"), "office": Exit("127.0.0.3")}
+
+    def sockets() -> set[str]:
+        return {session.connection.remote_address[0] for session in eventsub.sessions.values()}
+
+    ids = follow(store, fakes, 6)
+    over = push.start(**exits)
+    wait_until_covered(push_store, 6)
+    (first,) = {request.client for request in fakes.log} | sockets()
+    limits = LimitsByPlatform(push_settings(fakes, exits), store)
+    limits.note_exits(store, "twitch")
+    ways = {exits[each.exit].address: each for each in limits.by_exits("twitch", time.time())}
+    refused = Observation(platform="twitch", id="", state=State.BLOCKED, at=time.time())
+    store.record(ways.pop(first), [refused])
+    over.set()
+    wait_for(lambda: not sockets())
+    fakes.log.clear()
+    push.start(**exits)
+    wait_for(lambda: sockets() == set(ways) and push_store.health("twitch").is_heard(time.time()))
+    assert {request.client for request in fakes.log} == set(ways)
+    for each in ids:
+        eventsub.go_live(each, STARTED)
+    wait_for(lambda: len(began(store)) == len(ids))
+    assert {request.client for request in fakes.log} == set(ways)

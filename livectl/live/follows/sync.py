@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from livectl.live.platforms.base import Platform
     from livectl.live.polling import LimitsByPlatform
     from livectl.live.store import Store
-    from livectl.models import Observation
+    from livectl.models import Observation, PollingLimits
     from livectl.settings import Settings
 
     StreamerKey: TypeAlias = tuple[str, str]  # platform and id
@@ -313,13 +313,17 @@ class AliasResolver:
         unresolved = [name for name in dict.fromkeys(names) if name not in ids]
         if problem := polling.unset_key(self._settings, platform_name):
             return ids, _by_id(same_observations(platform_name, unresolved, State.AUTH, context, problem))
-        due = self._pick_due(platform, [name for name in unresolved if _is_due(waiting.get(name), now)], now)
+        names_due = [name for name in unresolved if _is_due(waiting.get(name), now)]
+        if not names_due or self._lookups_left.get(platform_name, MAX_LOOKUPS_AT_ONCE) <= 0:
+            return ids, {}
+        ways = self._limits.at_large(platform_name, now)
+        due = self._pick_due(platform, names_due, ways[0], now)
         if not due:
             return ids, {}
         if reason := polling.left_alone(self._store, platform_name, now):
             return ids, _by_id(same_observations(platform_name, due, reason[0], context, NOT_LOOKED_UP))
-        answers, requests = self._fetcher.resolve(platform, due, context)
-        self._store.spend(self._limits[platform_name], requests, now)
+        answers, requests = self._fetcher.resolve(platform, due, context, [each.exit for each in ways])
+        self._store.spend(ways[0], requests, now)
         self._lookups_left[platform_name] -= requests
         new_ids = {name: answer for name, answer in zip(due, answers, strict=True) if isinstance(answer, str)}
         self._store.save_aliases(platform_name, new_ids)
@@ -330,14 +334,10 @@ class AliasResolver:
         ]
         return ids | new_ids, _by_id(failures)
 
-    def _pick_due(self, platform: Platform, names: Sequence[str], now: float) -> list[str]:
+    def _pick_due(self, platform: Platform, names: Sequence[str], limits: PollingLimits, now: float) -> list[str]:
         """The first of these names, as many as may be looked up now."""
-        left = self._lookups_left.setdefault(platform.name, MAX_LOOKUPS_AT_ONCE)
-        if not names or left <= 0:
-            return []
-        budget = self._lookups_left[platform.name] = min(
-            left, int(self._store.spend(self._limits[platform.name], 0, now))
-        )
+        left = self._lookups_left.get(platform.name, MAX_LOOKUPS_AT_ONCE)
+        budget = self._lookups_left[platform.name] = min(left, int(self._store.spend(limits, 0, now)))
         return _first_lookups(platform, names, max(0, budget))
 
 

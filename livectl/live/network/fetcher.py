@@ -66,8 +66,11 @@ class Fetcher:
             known |= {observation.id: observation for observation in observations}
         return CheckReport([known[streamer_id] for streamer_id in ids], requests + driver.requests)
 
-    def observe_names(self, platform: Platform, names: Sequence[str], context: CheckContext) -> NamedReport:
-        """Observes streamers by names that are not resolved yet, where the platform takes those, too.
+    def observe_names(
+        self, platform: Platform, names: Sequence[str], context: CheckContext, exits: Sequence[str] = ("",)
+    ) -> NamedReport:
+        """Observes streamers by names that are not resolved yet, where the platform takes those, too: by the first of
+        these exits that reaches it.
 
         Names may be missing from the report; others are only known to be offline if they exist (`NameLookup`).
         """
@@ -75,32 +78,51 @@ class Fetcher:
         if lookup is None or lookup.observe is None:
             return NamedReport({}, 0)
         batches = _split([name for name in names if lookup.takes(name)], lookup.size)
-        driver = self._run_checks(platform, [lookup.observe(batch, context) for batch in batches])
         observations: dict[str, Observation] = {}
-        for batch, generator in zip(batches, driver.generators, strict=True):
-            observations |= _named_observations(platform.name, batch, generator, context)
-        return NamedReport(observations, driver.requests)
+        requests = 0
+        for exit_name in exits:
+            driver = self._run_checks(platform, [lookup.observe(batch, context) for batch in batches], exit_name)
+            for batch, generator in zip(batches, driver.generators, strict=True):
+                observations |= _named_observations(platform.name, batch, generator, context)
+            requests += driver.requests
+            if not observations or any(each.state is not State.NETWORK for each in observations.values()):
+                break
+        return NamedReport(observations, requests)
 
-    def resolve(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> ResolvedIds:
-        """Leads each id to the one that is followed: many in one request, where the platform takes them so."""
+    def resolve(
+        self, platform: Platform, ids: Sequence[str], context: CheckContext, exits: Sequence[str] = ("",)
+    ) -> ResolvedIds:
+        """Leads each id to the one that is followed, by the first of these exits that reaches the platform: many in one
+        request, where it takes them so.
+        """
         if platform.resolve is None:
             return ResolvedIds(list(ids), 0)
-        answers, requests = self._resolve_together(platform, ids, context)
+        resolved, requests = ResolvedIds(list(ids), 0), 0
+        for exit_name in exits:
+            resolved = self._resolve_by(platform, ids, context, exit_name)
+            requests += resolved.requests
+            if not all(_is_unreached(each) for each in resolved.ids_or_errors):
+                break
+        return resolved._replace(requests=requests)
+
+    def _resolve_by(self, platform: Platform, ids: Sequence[str], context: CheckContext, exit_name: str) -> ResolvedIds:
+        assert platform.resolve is not None  # noqa: S101 - looked at before
+        answers, requests = self._resolve_together(platform, ids, context, exit_name)
         alone = [each for each in ids if each not in answers]
-        driver = self._run_checks(platform, [platform.resolve(each, context) for each in alone])
+        driver = self._run_checks(platform, [platform.resolve(each, context) for each in alone], exit_name)
         for each, generator in zip(alone, driver.generators, strict=True):
             answers[each] = generator.error or str(generator.result)
         return ResolvedIds([answers[each] for each in ids], requests + driver.requests)
 
     def _resolve_together(
-        self, platform: Platform, ids: Sequence[str], context: CheckContext
+        self, platform: Platform, ids: Sequence[str], context: CheckContext, exit_name: str
     ) -> tuple[dict[str, str | Exception], int]:
         """What look-ups of many names at once tell. They may leave names out."""
         lookup = platform.names
         if lookup is None:
             return {}, 0
         batches = _split([each for each in ids if lookup.takes(each)], lookup.size)
-        driver = self._run_checks(platform, [lookup.resolve(batch, context) for batch in batches])
+        driver = self._run_checks(platform, [lookup.resolve(batch, context) for batch in batches], exit_name)
         answers: dict[str, str | Exception] = {}
         for batch, generator in zip(batches, driver.generators, strict=True):
             answers |= dict.fromkeys(batch, generator.error) if generator.error else generator.result
@@ -132,27 +154,31 @@ class Fetcher:
         stumbled = CheckFailed(State.PARSE_ERROR, f"the list stumbled: {type(generator.error).__name__}")
         return PageReport(stumbled, driver.requests)
 
-    def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
+    def ask(
+        self, requests: Iterable[Request], hosts: Collection[str] | None = None, exit_name: str = ""
+    ) -> list[Response]:
         """The responses, in order. Only `hosts` may be asked; without them, any host whose address is public."""
-        transfers = [Transfer(request, hosts, self._routes) for request in requests]
-        pool = self._borrow_pool("")
+        transfers = [Transfer(request, hosts, self._routes, exit_name) for request in requests]
+        pool = self._borrow_pool(exit_name)
         for transfer in transfers:
             pool.send(transfer)
         while pool.busy:
             run_in_real_thread(pool.receive)
-        self._pools[""].append(pool)
+        self._pools[exit_name].append(pool)
         return [_response(transfer) for transfer in transfers]
 
-    def run(self, platform: Platform, steps: Generator[Any, Any, T]) -> T:
+    def run(self, platform: Platform, steps: Generator[Any, Any, T], exit_name: str = "") -> T:
         """What these steps return, which yield effects as a check does. Raises what they raise."""
-        (outcome,) = self.run_all(platform, [steps])
+        (outcome,) = self.run_all(platform, [steps], exit_name)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def run_all(self, platform: Platform, steps: Sequence[Generator[Any, Any, T]]) -> list[T | Exception]:
+    def run_all(
+        self, platform: Platform, steps: Sequence[Generator[Any, Any, T]], exit_name: str = ""
+    ) -> list[T | Exception]:
         """What each of these returns or raises, all at once."""
-        return [each.error or each.result for each in self._run_checks(platform, steps).generators]
+        return [each.error or each.result for each in self._run_checks(platform, steps, exit_name).generators]
 
     def close(self) -> None:
         for pools in self._pools.values():
@@ -338,6 +364,10 @@ def _named_observations(
     if generator.error is not None:
         return dict(zip(names, _complete_observations(platform, names, generator, context), strict=True))
     return {name: generator.result[name] for name in names if name in generator.result}
+
+
+def _is_unreached(answer: str | Exception) -> bool:
+    return isinstance(answer, CheckFailed) and answer.state is State.NETWORK
 
 
 def _response(transfer: Transfer) -> Response:

@@ -102,23 +102,36 @@ class Inbox:
             return []
         details = self._ask(platform, [event.id for event in events if event.needs_details], now)
         observations = [seen for event in events if (seen := _believe(event, details.get(event.id), now))]
-        changes = self._store.record(self._limits[platform], observations) if observations else []
+        changes = self._record(platform, observations, now)
         self._follow_up(platform, events, details, now)
         self._push_store.note(platform, told_at=now)
         for _ in changes:
             self._push_store.count(platform, "told")
         return changes
 
+    def _record(self, platform: str, observations: Sequence[Observation], now: float) -> list[Change]:
+        by_id: dict[str, list[Observation]] = defaultdict(list)
+        for seen in observations:
+            by_id[seen.id].append(seen)
+        ways = self._limits.split(platform, list(by_id), now) if by_id else []
+        return [
+            change
+            for limits, ids in ways
+            for change in self._store.record(limits, [seen for each in ids for seen in by_id[each]])
+        ]
+
     def _ask(self, platform: str, ids: Sequence[str], now: float) -> dict[str, Observation]:
         """What the platform answers about those who went live, as far as its budget lets it be asked."""
         if not (ids and self._fetcher) or left_alone(self._store, platform, now):
             return {}
-        limits = self._limits[platform]
-        if self._store.spend(limits, -(-len(ids) // limits.batch), now) < 0:
-            return {}
         context = check_context(self._settings, platform, now)
-        report = self._fetcher.check(platforms.get(platform), list(dict.fromkeys(ids)), context)
-        return {seen.id: seen for seen in report.observations}
+        usable = {each.exit for each in self._limits.at_large(platform, now)}
+        found: dict[str, Observation] = {}
+        for limits, some in self._limits.split(platform, list(dict.fromkeys(ids)), now):
+            if limits.exit in usable and self._store.spend(limits, -(-len(some) // limits.batch), now) >= 0:
+                report = self._fetcher.check(platforms.get(platform), some, context, limits.exit)
+                found |= {seen.id: seen for seen in report.observations}
+        return found
 
     def _follow_up(self, platform: str, events: list[PushEvent], details: dict[str, Observation], now: float) -> None:
         """Asks again soon about those of whom too little is known, and trusts no silence about those in doubt."""

@@ -46,7 +46,7 @@ class PushService:
     ) -> None:
         self._say = say
         self._store, self._push_store = Store(client), PushStore(client)
-        limits, routes = LimitsByPlatform(settings), Routes.from_settings(settings.network)
+        limits, routes = LimitsByPlatform(settings, self._store), Routes.from_settings(settings.network)
         self._fetcher = Fetcher(routes, self._store)
         self._inbox = Inbox(settings, self._store, self._push_store, limits, on_changes, self._fetcher)
         token = token_hex(8)

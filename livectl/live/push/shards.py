@@ -44,10 +44,11 @@ log = logging.getLogger(__name__)
 
 
 class SocketOpener:
-    """Opens connections to Twitch's sockets, by the routes that requests take."""
+    """Opens connections to Twitch's sockets, by the routes that requests take and the exit that `find_exit` names."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, find_exit: Callable[[], str] = str) -> None:
         self._routes = routes
+        self._find_exit = find_exit
 
     def open(self, url: str) -> ClientConnection:
         """Raises OSError, or an error of websockets, when there is no connection."""
@@ -57,14 +58,16 @@ class SocketOpener:
 
         try:
             route = self._routes.find(url.replace("wss://", "https://", 1), {SOCKET_HOST})
+            way = self._routes.way(self._find_exit())
         except UrlRefused as error:
             raise OSError(str(error)) from error
         parts = urlsplit(route.url)
         is_secure = parts.scheme == "https"
+        source = (way.address, 0) if way.address else None
         elsewhere: dict[str, Any] = {}
-        if route.host:
-            port = parts.port or (443 if is_secure else 80)
-            elsewhere["sock"] = socket.create_connection((parts.hostname, port), CONNECT_SECONDS)
+        if route.host or source:
+            place = parts.hostname or "", parts.port or (443 if is_secure else 80)
+            elsewhere["sock"] = socket.create_connection(place, CONNECT_SECONDS, source)
         connection: ClientConnection = connect(
             url if is_secure else url.replace("wss://", "ws://", 1),
             ssl=ssl.create_default_context(cafile=ca_file()) if is_secure else None,
@@ -74,7 +77,7 @@ class SocketOpener:
             close_timeout=CLOSE_SECONDS,
             ping_interval=None,  # Twitch wants to hear nothing from us but answers to its own pings
             max_size=MAX_MESSAGE_BYTES,
-            proxy=None if elsewhere else self._routes.proxy or None,
+            proxy=None if elsewhere else way.proxy or None,
             **elsewhere,
         )
         return connection

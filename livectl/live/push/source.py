@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from livectl.live.polling import LimitsByPlatform
     from livectl.live.push.push_store import PushStore
     from livectl.live.store import Store
+    from livectl.models import PollingLimits
     from livectl.settings import Settings
 
 LEASE_SECONDS = 10.0  # of the upkeep, and of a shard: so soon another process takes over
@@ -70,8 +71,12 @@ class PushSource(ABC):
     def _context(self, now: float) -> CheckContext:
         return check_context(self._settings, self.platform, now)
 
-    def _run(self, steps: Generator[Any, Any, Any]) -> Any:
-        return self._fetcher.run(platforms.get(self.platform), steps)
+    def _way(self, now: float) -> PollingLimits:
+        """The limits of the exit by which the platform is asked to tell; another where it does not let that one in."""
+        return self._limits.at_large(self.platform, now)[0]
+
+    def _run(self, steps: Generator[Any, Any, Any], now: float) -> Any:
+        return self._fetcher.run(platforms.get(self.platform), steps, self._way(now).exit)
 
     def _wants(self) -> dict[str, float]:
         """How much each streamer is wanted whom the platform could tell of."""
@@ -80,7 +85,7 @@ class PushSource(ABC):
 
     def _allowed_changes(self, now: float) -> int:
         """How many requests may be spent now, of the share that has come together since the last."""
-        rate = self._limits[self.platform].rate * self.budget_share
+        rate = self._way(now).rate * self.budget_share
         count = int(min(self.max_changes, rate * min(now - self._changed_at, self.max_changes / rate)))
         if count:
             self._changed_at = now

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from typing import TYPE_CHECKING
 
 from livectl import extras
@@ -71,7 +72,8 @@ class TwitchPush(PushSource):
         token: str,
     ) -> None:
         super().__init__(settings, store, push_store, limits, fetcher, token)
-        self._opener, self._seen = SocketOpener(routes), SeenMessages()
+        self._opener = SocketOpener(routes, lambda: self._way(time.time()).exit)
+        self._seen = SeenMessages()
         self._shards: dict[int, Shard] = {}
         self._told: queue.SimpleQueue[Notified | Revoked] = queue.SimpleQueue()
         self._revocations: queue.SimpleQueue[Revoked] = queue.SimpleQueue()
@@ -141,8 +143,8 @@ class TwitchPush(PushSource):
     def _find_conduit(self, now: float) -> None:
         known = self._push_store.notes(NAME).get("conduit", "")
         if self._is_keeper and (not self._conduit or known != self._conduit or now >= self._next_look):
-            self._store.spend(self._limits[NAME], 1, now)
-            known = self._run(conduit.find_or_make(known, SHARDS, self._context(now)))
+            self._store.spend(self._way(now), 1, now)
+            known = self._run(conduit.find_or_make(known, SHARDS, self._context(now)), now)
             self._push_store.note(NAME, conduit=known)
             self._next_look = now + CONDUIT_SECONDS
         if known != self._conduit:
@@ -171,9 +173,8 @@ class TwitchPush(PushSource):
 
     def _welcome(self, number: int, session: str) -> None:
         """Called by a shard's own thread."""
-        import time
-
-        self._run(conduit.assign(self._conduit, {number: session}, self._context(time.time())))
+        now = time.time()
+        self._run(conduit.assign(self._conduit, {number: session}, self._context(now)), now)
 
     def _heard_since(self, now: float) -> float:
         """Since when all shards are heard without a break. PushProblem while one is not."""
@@ -190,7 +191,7 @@ class TwitchPush(PushSource):
         context = self._context(now)
         self._take_revocations()
         if self._subscriptions is None or now >= self._next_read:
-            self._subscriptions = self._run(conduit.read_subscriptions(self._conduit, context))
+            self._subscriptions = self._run(conduit.read_subscriptions(self._conduit, context), now)
             self._next_read, self._next_plan = now + READ_SECONDS, now
         if now >= self._next_plan or self._has_other_follows(now):
             self._plan(now)
@@ -225,13 +226,13 @@ class TwitchPush(PushSource):
             return
         removing, self._removing = self._removing[:count], self._removing[count:]
         adding = self._waiting[: count - len(removing)]
-        self._store.spend(self._limits[NAME], len(removing) + len(adding), now)
+        self._store.spend(self._way(now), len(removing) + len(adding), now)
         for subscription in removing:
-            self._run(conduit.unsubscribe(subscription, context))
+            self._run(conduit.unsubscribe(subscription, context), now)
         self._forget(set(removing))
         self._waiting = self._waiting[len(adding) :]
         steps = [conduit.subscribe(self._conduit, *key, context) for key in adding]
-        outcomes = self._fetcher.run_all(platforms.get(NAME), steps)
+        outcomes = self._fetcher.run_all(platforms.get(NAME), steps, self._way(now).exit)
         failures = [self._take(key, made, now) for key, made in zip(adding, outcomes, strict=True)]
         if adding or removing:
             self._note_covered(now)

@@ -127,7 +127,7 @@ class KickPush(WebhookPush):
         if now >= self._next_key or (now >= self._key_at + NEW_KEY_SECONDS and self._has_refused_more()):
             self._read_key(now)
         if self._enabled is None or now >= self._next_read:
-            self._enabled = self._run(kick_webhook.read_subscriptions(self._context(now)))
+            self._enabled = self._run(kick_webhook.read_subscriptions(self._context(now)), now)
             self._next_read, self._next_plan = now + READ_SECONDS, now
         if now >= self._next_plan:
             self._plan(self._enabled, now)
@@ -136,7 +136,7 @@ class KickPush(WebhookPush):
 
     def _read_key(self, now: float) -> None:
         self._next_key, self._key_at = now + KEY_SECONDS, now
-        key = self._run(kick_webhook.read_public_key(self._context(now)))
+        key = self._run(kick_webhook.read_public_key(self._context(now)), now)
         self._store.cache_set(self.platform, KEY_NAME, key, 2 * KEY_SECONDS)
 
     def _has_refused_more(self) -> bool:
@@ -163,13 +163,13 @@ class KickPush(WebhookPush):
             return
         removing, self._removing = self._removing[:count], self._removing[count:]
         if removing:
-            self._run(kick_webhook.unsubscribe(removing, self._context(now)))
+            self._run(kick_webhook.unsubscribe(removing, self._context(now)), now)
             for key in [key for key, subscribed in enabled.items() if subscribed.id in removing]:
                 del enabled[key]
         adding, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._store.spend(self._limits[self.platform], bool(removing) + len(adding), now)
+        self._store.spend(self._way(now), bool(removing) + len(adding), now)
         steps = [kick_webhook.subscribe(streamer_id, self._context(now)) for _, streamer_id in adding]
-        outcomes = self._fetcher.run_all(platforms.get(self.platform), steps)
+        outcomes = self._fetcher.run_all(platforms.get(self.platform), steps, self._way(now).exit)
         failures = [self._take(enabled, key, made, now) for key, made in zip(adding, outcomes, strict=True)]
         self._note_covered(enabled, now)
         for failure in filter(None, failures):
@@ -235,7 +235,7 @@ class WebSubPush(WebhookPush):
             self._push_store.set_websub_lease(channel, until)
         secret = self._push_store.secret()
         requests = [websub.build_request(mode, channel, url, secret) for mode, channel in pairs]
-        answers = self._fetcher.ask(requests, {websub.HUB_HOST})
+        answers = self._fetcher.ask(requests, {websub.HUB_HOST}, self._way(now).exit)
         refused = [answer for answer in answers if answer.status // 100 != 2]
         if refused:
             says = refused[0].error or f"HTTP {refused[0].status}"
