@@ -131,6 +131,7 @@ def list_targets(context: CommandContext) -> None:
 
     targets.check_targets(context.settings)
     now = time.time()
-    with redis_client.using_store(context.own_store) as client:
+    store = context.deployment.store if context.app else None  # its beats tell of its jobs
+    with redis_client.using_store(store or context.own_store) as client:
         statuses = outbox.read_targets(context.settings, client, now)
     context.show(views.targets_view(statuses, context.settings.timezone, now))

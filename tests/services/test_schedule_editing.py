@@ -93,7 +93,9 @@ def test_an_entry_of_the_store_is_listed_beside_the_files(run: Run, tmp_path: Pa
     [
         (("add", "a", "--task", "livectl.pong", "--every", "5s"), 3, 'has no task "livectl.pong" (did you mean'),
         (("add", "a", "--task", "livectl.ping"), 3, "schedules.yaml:4:3: a: nothing says when (every: 30s"),
-        (("add", "a", "--task", "livectl.ping", "--every", "5s", "--at", "soon"), 3, 'a: at: "soon" is no instant'),
+        (("add", "a", "--task", "livectl.ping", "--at", "soon"), 3, 'a: at: "soon" is no instant'),
+        (("add", "a", "--task", "livectl.ping", "--every", "5s", "--at", "soon"), 2, "every and at are two times"),
+        (("set", "ping", "every=1s", "every=2s"), 2, "every is said twice"),
         (("add", "ping", "--task", "livectl.ping", "--every", "5s"), 3, "has an entry ping already"),
         (
             ("add", "ping", "--task", "livectl.ping", "--every", "5s", "--store"),

@@ -30,7 +30,7 @@ platforms:
     [
         (("live",), 1, "NO_SUCH_SECRET"),
         (("alerts", "list"), 0, "secret unset"),
-        (("alerts", "test", "well"), 0, "yes"),
+        (("alerts", "test", "well"), 0, "well: taken: "),
         (("alerts", "test", "hook"), 1, "NO_SUCH_SECRET"),
         (("queues",), 0, ""),
         (("follow", "list"), 0, ""),

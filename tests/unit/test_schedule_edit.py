@@ -182,6 +182,7 @@ def test_line_ends_mode_and_link_stay(tmp_path: Path) -> None:
     [
         (LINES, added("sweep"), SettingsError, "schedules.yaml has an entry sweep already"),
         (LINES, changed("sweeep", every="1s"), UsageError, "schedules.yaml has no entry called sweeep"),
+        (LINES, changed("sweep", every="1s", cron="* * * * *"), UsageError, "every and cron are two times"),
         (LINES, removed("sweep", "no"), UsageError, "schedules.yaml has no entry called no"),
         (LINES, added(every="0s"), FileError, 'schedules.yaml:8:32: new: every: "0s" must be more than zero'),
         (LINES, added(options={"queu": "x"}), FileError, 'new: options: unknown option "queu" (did you mean queue?)'),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from livectl import render
 from livectl.live.alerts import targets
 from livectl.models import State
-from livectl.render import DIM, Column, Paragraph, Stack, View, with_lines
+from livectl.render import DIM, GREEN, RED, Column, Paragraph, Stack, View, with_lines
 from livectl.secret import MASK
 from livectl.units import format_hours_and_minutes, format_local_time, utc_datetime
 
@@ -39,8 +40,13 @@ TARGET_COLUMNS = (
 
 def outcomes_view(outcomes: Mapping[str, DeliveryOutcome]) -> View:
     data = [{"target": name, "sent": outcome.sent, "said": outcome.detail} for name, outcome in outcomes.items()]
-    rows = [(name, "yes" if outcome.sent else "NO", outcome.detail) for name, outcome in outcomes.items()]
-    return render.table(("target", Column("taken", "state"), "answer"), rows, data, empty=NO_TARGETS)
+    return View(data, lambda: Stack(*starmap(_outcome_line, outcomes.items())) if outcomes else Paragraph(NO_TARGETS))
+
+
+def _outcome_line(name: str, outcome: DeliveryOutcome) -> Paragraph:
+    """An answer whole, since it may end with the cure."""
+    taken, colour = ("taken", GREEN) if outcome.sent else ("NOT taken", RED)
+    return Paragraph(outcome.detail, f"{name}: {taken}: ", label_colour=colour)
 
 
 def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> View:

@@ -13,7 +13,7 @@ from livectl.models import After, Cron, JobState, Run
 from livectl.ops.beat import views
 from livectl.ops.schedules import days, due_times
 from livectl.render import Column, View, sentence, table, with_lines
-from livectl.units import MS_PER_SECOND, format_count, format_instant, format_local_time, format_precise_duration
+from livectl.units import MS_PER_SECOND, format_count, format_instant, format_precise_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -250,7 +250,7 @@ def render(explanation: Explanation, schedule: Schedule, question: Question, zon
     """The answer in a sentence or two, and as one object."""
 
     def local(moment: int) -> str:
-        return format_local_time(moment / MS_PER_SECOND, zone)
+        return f"{views.local_time(moment, zone):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
 
     answer = "yes" if explanation.runs else "no"
     lines = [f"{answer}: {schedule.name} at {local(explanation.due or question.first)}, {zone}: {explanation.reason}."]

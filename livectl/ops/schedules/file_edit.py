@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,7 @@ class EditableSchedule:
 
     def set(self, name: str, changes: Sequence[tuple[KeyPath, Any]]) -> FileChange:
         """Gives keys of an entry these values; None takes a key out."""
+        _check_changes(changes)
 
         def edit(text: str, value: Any) -> tuple[str, Any]:
             self._check_known(name, value)
@@ -172,7 +174,11 @@ def _without_empty(value: Any) -> Any:
 
 
 def change_words(words: Words, changes: Sequence[tuple[KeyPath, Any]]) -> Words:
-    """The words of an entry after changes; None takes a key out. A new timing takes the place of the old one."""
+    """The words of an entry after changes; None takes a key out. A new timing takes the place of the old one.
+
+    Raises UsageError for changes that contradict each other.
+    """
+    _check_changes(changes)
     words = deepcopy(words)
     for path, value in changes:
         if value is not None and path[0] in entry_reading.TIMING_READERS:
@@ -181,6 +187,16 @@ def change_words(words: Words, changes: Sequence[tuple[KeyPath, Any]]) -> Words:
             }
         _set_in(words, path, value)
     return words
+
+
+def _check_changes(changes: Sequence[tuple[KeyPath, Any]]) -> None:
+    paths = Counter(path for path, _ in changes)
+    if twice := [path for path, count in paths.items() if count > 1]:
+        raise UsageError(f"{'.'.join(map(str, twice[0]))} is said twice", "Keep one of the two.")
+    timings = dict.fromkeys(path[0] for path, value in changes if value is not None)
+    first, *others = [key for key in timings if key in entry_reading.TIMING_READERS] or [""]
+    if others:
+        raise UsageError(f"{first} and {others[0]} are two times for one entry", "Keep one of the two.")
 
 
 def _set_in(mapping: Any, path: KeyPath, value: Any) -> None:
