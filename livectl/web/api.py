@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from livectl.models import StreamerRecord
     from livectl.ops.beat.views import BeatSchedule
     from livectl.web.changes import Outcome
-    from livectl.web.data import JobsSnapshot, PageSection, StreamerList, StreamerPage
+    from livectl.web.data import JobsSnapshot, PageSection, StreamerPage
+    from livectl.web.streamer_list import StreamerList
 
 API_VERSION = 1  # of these shapes: fields may join, none changes its name or meaning
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from livectl.ops.limits.slots import LimitState
-    from livectl.web.data import PageData, StreamerList
+    from livectl.web.data import PageData
+    from livectl.web.streamer_list import StreamerList
 
 # from a go-live until it was noticed: from the fastest look to well past the slowest
 DELAY_BUCKETS_S = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from livectl.models import StreamerRecord
-    from livectl.web.data import StreamerList
+    from livectl.web.streamer_list import StreamerList
 
 
 MAX_SEARCH_CHARS = 100

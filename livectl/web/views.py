@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.models import Session, StreamerRecord
-    from livectl.web.data import PageData, StreamerList, StreamerPage
+    from livectl.web.data import PageData, StreamerPage
     from livectl.web.days import Day, DayBar
     from livectl.web.i18n import Translations
     from livectl.web.selection import Arrangement, StreamerFilter, StreamerGroup
+    from livectl.web.streamer_list import StreamerList
 
 
 MAX_SESSIONS = 100

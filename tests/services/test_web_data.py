@@ -13,7 +13,8 @@ from livectl.errors import ServerError
 from livectl.models import State
 from livectl.ops.deployment import Deployment
 from livectl.ops.protocol.keys import layout_from_settings
-from livectl.web.data import StoreReader, read_streamers
+from livectl.web.data import StoreReader
+from livectl.web.streamer_list import read_streamers
 from tests.support.web_pages import follow, go_live, make_streamer, observe, prepared_store
 
 if TYPE_CHECKING:

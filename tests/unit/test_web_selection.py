@@ -6,8 +6,8 @@ import pytest
 
 from livectl.models import State, Streamer, StreamerRecord
 from livectl.web import selection
-from livectl.web.data import StreamerList
 from livectl.web.selection import Arrangement, StreamerFilter
+from livectl.web.streamer_list import StreamerList
 
 ADA, BOB, EVE, TIM = (
     StreamerRecord(
