@@ -30,6 +30,9 @@ from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 from livectl.settings import Settings
+from livectl.web.cache import RecentEdits
+from livectl.web.selection import StreamerFilter
+from livectl.web.streamer_list import find_streamers, read_streamers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,10 +129,18 @@ def measure_store(client: Any, count: int) -> None:
     measure_polling(store, step, START + 10_000)
     step("the first 100 of all", 1, lambda: store.newest(100))
     step("everybody, in pages", count, lambda: sum(map(len, store.pages())))
+    step("count all", count, store.tally)
+    step("the page of all", 1, lambda: read_streamers(client, START + 10_000))
+    step("a search among all", count, lambda: search(client, f"name {count - 1}"))
     step("mark all as unlearned", count, store.mark_unlearned)
     step(f"learn {LEARNED:,}", LEARNED, lambda: polling.learn_habits(store, START + 20_000, LEARNED))
     step("prune", count, lambda: store.prune(START + 20_000, START))
     step("follow every second one", count // 2, lambda: store.set_followed(people[::2], START))
+
+
+def search(client: Any, text: str) -> None:
+    whole = read_streamers(client, START + 10_000)
+    find_streamers(client, whole, StreamerFilter(text=text), "recent", RecentEdits())
 
 
 def measure_polling(store: Store, step: Callable[[str, int, Callable[[], object]], None], at: float) -> None:

@@ -7,6 +7,38 @@ livectl:{target:NAME}:KIND  a target of alerts
 livectl:{lease:NAME}:KIND   what one process at a time may do
 
 How many shards a platform has is noted in the store, and which of its cells are in use.
+
+Of a cell, livectl:{PLATFORM:SHARD}:KIND
+    follows    id -> streamer as the follow list has it
+    now        id -> what was last read, and what went wrong since
+    page       id -> title, category, name, url, cover, avatar of the last good answer
+    log        id -> sessions of 400 days, six characters each; recent: the last ones with their titles
+    viewers    id -> how many watched the last session, sixty counts at most
+    live       who is live, by start; ending: who was seen gone once, by that look
+    others     who is followed and not live, by their last end (shared.lua: place)
+    due        who is asked next, by when; claimed: who is being asked, by when that lapses
+    pull       id -> poll weight in each hour of the week; pulls: their sums
+    unlearned  whose sessions the poll weights do not reflect yet
+    shown      whom the platform's list of who is live has shown, and who is asked because of that
+    pushed     of whom the platform tells by itself (push/push_store.py)
+    alias      name as pasted -> the id that is followed, by the shard of the name
+    listed     bucket -> count and digest of its lines of the follow list; applied: its last piece (store_follows.py)
+    repaced    how far due times were moved as the settings changed
+    outbox     changes, in order, until they are collected
+Of a platform, livectl:{PLATFORM}:KIND
+    health     budget, circuit, waits, counters; standing: the counts of its cells (standing.py)
+    exit:NAME  the same as health, of one of network.exits
+    listing    how its list of who is live stands; reading: the token of who reads it
+    kept:KEY   what a platform keeps between checks
+Of nobody, livectl:{-}:KIND
+    version, shards, platforms  of the keys; cells that a platform has at most; those in use, by platform
+    outbox     changes of all cells, in order, until they are dropped
+    unresolved platform/name -> a line of the follow list that leads to nobody, and why
+    generation, stamp, staged:ID, applying  of the follow list: changes to come, and those in force
+    migrating  what is being done to all cells, while it is
+Of any place, livectl:{...}:fence, the number of the last process that moved what is there (fence.py)
+
+Only the files of the store, the Lua scripts, alerts/outbox.py and push/push_store.py name these keys.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ SCRIPT_FILES = {
     "pulls": ("basics", "fence", "shared", "pace", "pull", "pulls"),
     "read": ("read",),
     "newest": ("newest",),
+    "tally": ("basics", "shared", "tally"),
     "forget": ("basics", "shared", "forget"),
     "cover": ("basics", "shared", "pace", "cell", "cover"),
     "grant": ("basics", "shared", "pace", "circuit", "grant"),
@@ -70,6 +71,7 @@ SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
     "pulls": ("pull", "pulls", "fence"),
     "read": ("follows", "now", "page", "live"),
     "newest": ("follows", "live", "others", "due"),
+    "tally": ("follows", "now"),
     "forget": ("follows", "now", "page", "log", "recent", "viewers"),
     "cover": ("follows", "now", "live", "due", "pull", "pushed"),
     # of a platform

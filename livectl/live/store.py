@@ -1,37 +1,6 @@
 """Keeps what is known of streamers, in a Redis. cells.py says which keys lie together.
 
-Of a cell, livectl:{PLATFORM:SHARD}:KIND
-    follows    id -> streamer as the follow list has it
-    now        id -> what was last read, and what went wrong since
-    page       id -> title, category, name, url, cover, avatar of the last good answer
-    log        id -> sessions of 400 days, six characters each; recent: the last ones with their titles
-    viewers    id -> how many watched the last session, sixty counts at most
-    live       who is live, by start; ending: who was seen gone once, by that look
-    others     who is followed and not live, by their last end (shared.lua: place)
-    due        who is asked next, by when; claimed: who is being asked, by when that lapses
-    pull       id -> poll weight in each hour of the week; pulls: their sums
-    unlearned  whose sessions the poll weights do not reflect yet
-    shown      whom the platform's list of who is live has shown, and who is asked because of that
-    pushed     of whom the platform tells by itself (push/push_store.py)
-    alias      name as pasted -> the id that is followed, by the shard of the name
-    listed     bucket -> count and digest of its lines of the follow list; applied: its last piece (store_follows.py)
-    repaced    how far due times were moved as the settings changed
-    outbox     changes, in order, until they are collected
-Of a platform, livectl:{PLATFORM}:KIND
-    health     budget, circuit, waits, counters; standing: the counts of its cells (standing.py)
-    exit:NAME  the same as health, of one of network.exits
-    listing    how its list of who is live stands; reading: the token of who reads it
-    kept:KEY   what a platform keeps between checks
-Of nobody, livectl:{-}:KIND
-    version, shards, platforms  of the keys; cells that a platform has at most; those in use, by platform
-    outbox     changes of all cells, in order, until they are dropped
-    unresolved platform/name -> a line of the follow list that leads to nobody, and why
-    generation, stamp, staged:ID, applying  of the follow list: changes to come, and those in force
-    migrating  what is being done to all cells, while it is
-Of any place, livectl:{...}:fence, the number of the last process that moved what is there (fence.py)
-
-Only the files of the store, the Lua scripts, alerts/outbox.py and push/push_store.py name these keys. Every change of
-state is one Lua call at its cell, so that any number of workers may record at once.
+Every change of state is one Lua call at its cell, so that any number of workers may record at once.
 """
 
 from __future__ import annotations
@@ -39,7 +8,15 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from livectl.live import collecting, standing, store_claims, store_follows, store_moving, store_pages, store_records
+from livectl.live import (
+    collecting,
+    standing,
+    store_claims,
+    store_follows,
+    store_moving,
+    store_pages,
+    store_records,
+)
 from livectl.live.cells import COMMON, Cells, lease_place, platform_place, target_place
 from livectl.live.list_spool import SpooledList
 from livectl.live.lua_scripts import ScriptCall, lua_script, run_scripts
@@ -54,6 +31,7 @@ if TYPE_CHECKING:
 
     from livectl.live.cells import Cell
     from livectl.live.store_follows import ListApplied
+    from livectl.live.store_pages import FirstOfEach, Tally
     from livectl.live.store_records import StoredPage, StorePulse
     from livectl.models import (
         Change,
@@ -244,23 +222,44 @@ class Store:
 
     def live_streamers(self) -> list[StreamerRecord]:
         """Who is live, the latest start of each platform first."""
-        pages = store_pages.read_pages(self._client, self._all_cells(), "live")
-        found = {record.key: record for page in pages for record in page if record.state is State.LIVE}
-        return sorted(found.values(), key=lambda record: (record.platform, -(record.started_at or 0.0), record.id))
+        return sorted(
+            chain.from_iterable(self.live_pages()),
+            key=lambda record: (record.platform, -(record.started_at or 0.0), record.id),
+        )
+
+    def live_pages(self, platform: str = "") -> Iterator[list[StreamerRecord]]:
+        """The same, of a platform where one is named, in pages as the server has them at hand."""
+        cells = self.cells.of(platform) if platform else self._all_cells()
+        for page in store_pages.read_pages(self._client, cells, "live"):
+            yield [record for record in page if record.state is State.LIVE]
 
     def all_streamers(self) -> list[StreamerRecord]:
         """Everybody followed, and the lines of the follow list that lead to nobody."""
         return [record for page in self.pages() for record in page]
 
-    def pages(self) -> Iterator[list[StreamerRecord]]:
-        """The same, in pages as the server has them at hand: nobody waits for the whole of it."""
-        pages = store_pages.read_pages(self._client, self._all_cells(), "follows")
-        seen: set[tuple[str, str]] = set()
-        for page in chain(pages, store_pages.read_lines(self._client, self.cells)):
-            new = {record.key: record for record in page if record.key not in seen}
-            seen.update(new)
-            if new:
-                yield list(new.values())
+    def pages(self, platform: str = "", containing: str = "") -> Iterator[list[StreamerRecord]]:
+        """The same, in pages as the server has them at hand: nobody waits for the whole of it.
+
+        Only those of a platform, where one is named, and those of whom something contains these words, at least.
+        """
+        cells = self.cells.of(platform) if platform else self._all_cells()
+        pages = store_pages.read_pages(self._client, cells, "follows", containing)
+        return chain(pages, self.lines())
+
+    def lines(self) -> Iterator[list[StreamerRecord]]:
+        """The lines of the follow list that lead to nobody, in pages as well."""
+        return store_pages.read_lines(self._client, self.cells)
+
+    def troubled(self) -> Iterator[list[StreamerRecord]]:
+        """The same of those who have trouble, without a look at the others."""
+        return store_pages.read_troubled(self._client, self.cells)
+
+    def tally(self) -> Tally:
+        return store_pages.tally(self._client, self.cells)
+
+    def first_of_each(self, limit: int, platform: str = "") -> FirstOfEach:
+        """The first who are live, and the first of the others, as `newest` sorts them; of all, or of one platform."""
+        return store_pages.read_first_of_each(self._client, self.cells, platform, limit)
 
     def newest(self, limit: int) -> NewestStreamers | None:
         """The first of all, as `live --all` sorts them: by the start of those who are live, then by the last end.
@@ -270,7 +269,7 @@ class Store:
         newest = store_pages.read_newest(self._client, self.cells, limit)
         if not newest.is_whole:
             return None
-        lines = [record for page in store_pages.read_lines(self._client, self.cells) for record in page]
+        lines = list(chain.from_iterable(self.lines()))
         first = sorted([*newest.streamers, *lines], key=newest_key)[:limit]
         return NewestStreamers(newest.followed + len(lines), newest.live, first)
 
@@ -297,6 +296,9 @@ class Store:
         """The lines of the follow list that lead to nobody, read as they are asked for. One may come twice."""
         for rows in scan_hash(self._client, UNRESOLVED_KEY):
             yield from (store_records.decode_unresolved(name, text) for name, text in rows.items())
+
+    def count_unresolved(self) -> int:
+        return int(self._client.hlen(UNRESOLVED_KEY))
 
     def find_unresolved(self, streamers: Sequence[Streamer]) -> dict[tuple[str, str], UnresolvedFollow]:
         """Those of these lines that led to nobody so far."""
@@ -338,9 +340,9 @@ class Store:
         rows, target_names = lua_script(self._client, "news")(COMMON, after, changes)
         named = [name for name in target_names if name.strip()]  # a mark among them is none
         standings = run_scripts(self._client, [ScriptCall("standing", target_place(name)) for name in named])
-        unresolved, dead_letters = (int(self._client.hlen(key)) for key in (UNRESOLVED_KEY, DEAD_LETTERS_KEY))
+        dead_letters = int(self._client.hlen(DEAD_LETTERS_KEY))
         targets = dict(zip(named, standings, strict=True))
-        return store_records.decode_pulse(newest, unresolved, rows, targets, dead_letters)
+        return store_records.decode_pulse(newest, self.count_unresolved(), rows, targets, dead_letters)
 
     def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
         """The changes in the outbox that follow the one with this number, in order."""
@@ -423,19 +425,16 @@ class Store:
         return {each: found[each] for each in ids}
 
     def _forget_unfollowed(self, cell: Cell, before: float) -> int:
+        """Forgets also why targets were told or not told of them."""
         forget_script, forgotten = lua_script(self._client, "forget"), 0
         for rows in scan_hash(self._client, cell.place + "now"):
             ids = forget_script(cell.place, before, *rows)
             forgotten += len(ids)
-            self._forget_notes(cell.platform, ids)
+            pipe = self._client.pipeline(transaction=False)
+            for target in self._client.hkeys(TARGETS_KEY) if ids else ():
+                pipe.hdel(f"{target_place(target)}notes", *(f"{cell.platform}/{each}" for each in ids))
+            pipe.execute()
         return forgotten
-
-    def _forget_notes(self, platform: str, ids: Sequence[str]) -> None:
-        """Forgets why targets were told or not told of these."""
-        pipe = self._client.pipeline(transaction=False)
-        for target in self._client.hkeys(TARGETS_KEY) if ids else ():
-            pipe.hdel(f"{target_place(target)}notes", *(f"{platform}/{each}" for each in ids))
-        pipe.execute()
 
 
 def newest_key(record: StreamerRecord) -> tuple[bool, bool, float, str, str]:

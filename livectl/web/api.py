@@ -14,6 +14,8 @@ from livectl.ops.beat import views as schedule_views
 from livectl.units import utc_datetime
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from livectl.errors import LivectlError
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.models import StreamerRecord
@@ -28,6 +30,18 @@ API_VERSION = 1  # of these shapes: fields may join, none changes its name or me
 def live(streamers: StreamerList, *, everybody: bool) -> bytes:
     records = [*streamers.live, *(streamers.others if everybody else ())]
     return _encode({"version": API_VERSION, "live": [_streamer_row(record) for record in records]})
+
+
+def live_in_pages(pages: Iterable[Sequence[StreamerRecord]]) -> Iterator[bytes]:
+    """The same of however many, a page after the other."""
+    head, foot = _encode({"version": API_VERSION, "live": []}).split(b"]")
+    yield head
+    comma = b""
+    for page in pages:
+        for record in page:
+            yield comma + _encode(_streamer_row(record)).rstrip()
+            comma = b","
+    yield b"]" + foot
 
 
 def streamer(streamer_page: StreamerPage) -> bytes:

@@ -20,12 +20,13 @@ from livectl.ops.beat import views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
 from livectl.redaction import hide_secrets
-from livectl.web.cache import BodyCache, FragmentCache, RecentEdits, TimedCache
+from livectl.web import selection
+from livectl.web.cache import BodyCache, FragmentCache, KeyedCache, RecentEdits, TimedCache
 from livectl.web.images import COVER, ImageCache, web_address
-from livectl.web.streamer_list import read_streamers
+from livectl.web.streamer_list import find_streamers, read_streamers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from redis import Redis
 
@@ -36,11 +37,15 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
     from livectl.settings import Settings
     from livectl.web.images import Image
+    from livectl.web.selection import StreamerFilter
+    from livectl.web.streamer_list import StreamerList
 
 
 T = TypeVar("T")
 
 STREAMERS_KEEP_SECONDS = 1.0  # the list of streamers is never older than this
+FOUND_KEEP_SECONDS, MAX_SEARCHES_KEPT = 5.0, 20
+TALLY_KEEP_SECONDS = 10.0
 JOBS_KEEP_SECONDS = 3.0  # workers are asked, so not by each visitor
 MAX_IMAGE_WAITERS = 2  # of the threads that answer: no slow site holds up the page
 MAX_IMAGE_WAIT_SECONDS = 3.0
@@ -78,6 +83,9 @@ class PageData:
             ),
             STREAMERS_KEEP_SECONDS,
         )
+        self._found = KeyedCache(self._find, FOUND_KEEP_SECONDS, MAX_SEARCHES_KEPT)
+        self._looking = threading.Lock()
+        self.tally = TimedCache(lambda: source.read(lambda client: Store(client).tally()), TALLY_KEEP_SECONDS)
         self.changes = TimedCache(
             lambda: source.read(lambda client: Store(client).latest_changes(MAX_CHANGES_READ)), JOBS_KEEP_SECONDS
         )
@@ -115,6 +123,27 @@ class PageData:
         streamer_history = StreamerHistory(record, sessions)
         heat_map = history.compute_heat_map(sessions, record.first, self.clock(), self.zone)
         return StreamerPage(streamer_history, heat_map, viewers)
+
+    def matching(self, streamer_filter: StreamerFilter, sort: str = selection.SORTS[0]) -> StreamerList:
+        """Those who fit; of many the first, in this order."""
+        streamers = self.streamers.get()
+        if not streamers.is_part:
+            return streamer_filter.apply(streamers)
+        if not streamer_filter and sort == selection.SORTS[0]:
+            return streamers
+        return self._found.get((streamer_filter, sort))
+
+    def pages(self, streamer_filter: StreamerFilter, *, everybody: bool) -> Iterator[list[StreamerRecord]]:
+        """All who fit, or those of them who are live, as the store has them at hand."""
+        store = self.source.read(Store)
+        text = streamer_filter.text or streamer_filter.tag
+        pages = store.pages(streamer_filter.platform, text) if everybody else store.live_pages(streamer_filter.platform)
+        for page in pages:
+            yield [record for record in page if streamer_filter.matches(record)]
+
+    def _find(self, wanted: tuple[StreamerFilter, str]) -> StreamerList:
+        with self._looking:  # one at a time: each may look at everybody
+            return self.source.read(lambda client: find_streamers(client, self.streamers.get(), *wanted, self.edits))
 
     def news(self) -> str:
         """What changes when there is something new to see, apart from viewers."""
@@ -168,7 +197,11 @@ class PageData:
     def _find_listed(self, platform: str, streamer_id: str) -> StreamerRecord | None:
         streamers = self.streamers.get()
         records = (*streamers.live, *streamers.others)
-        return next((record for record in records if (record.platform, record.id) == (platform, streamer_id)), None)
+        found = next((record for record in records if (record.platform, record.id) == (platform, streamer_id)), None)
+        if found or not streamers.is_part:
+            return found
+        record = self.source.read(lambda client: Store(client).find_streamer(platform, streamer_id))
+        return record if record.streamer else None
 
 
 class StreamerPage(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -11,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 
 from livectl.errors import LivectlError, ServerError
 from livectl.live.store import Store
+from livectl.live.store_pages import Tally
 from livectl.models import JobState, State
 from livectl.ops.jobs import history
 from livectl.ops.jobs.numbers import read_series
@@ -114,7 +116,7 @@ class StateCollector:
             yield GaugeMetricFamily("livectl_store_up", "Whether the store answers", 0)
             return
         yield GaugeMetricFamily("livectl_store_up", "Whether the store answers", 1)
-        yield from _streamer_metrics(streamers)
+        yield from _streamer_metrics(self._page_data.tally.get() if streamers.is_part else tally_of(streamers))
         yield from self._platforms(streamers)
         yield from self._outbox()
         yield from self._alerts()
@@ -237,22 +239,23 @@ class StateCollector:
             yield GaugeMetricFamily("livectl_beat_lag_seconds", "Seconds since a beat last looked in", lag)
 
 
-def _streamer_metrics(streamers: StreamerList) -> Iterator[Metric]:
+def tally_of(streamers: StreamerList) -> Tally:
+    """What the store counts of many."""
     everyone = (*streamers.live, *streamers.others)
-    platforms = {record.platform for record in everyone}
-    states = {(platform, str(state)): 0 for platform in platforms for state in LAST_STATES}
-    troubles: dict[tuple[str, str], int] = {}
-    unresolved = 0
-    for record in everyone:
-        state = record.platform, str(record.state or State.UNKNOWN)
-        states[state] = states.get(state, 0) + 1
-        unresolved += record.unresolved
-        if record.trouble:
-            trouble = record.platform, str(record.trouble)
-            troubles[trouble] = troubles.get(trouble, 0) + 1
+    states = Counter((record.platform, record.state) for record in everyone)
+    troubles = Counter((record.platform, record.trouble) for record in everyone if record.trouble)
+    return Tally(states, troubles, sum(record.unresolved for record in everyone))
+
+
+def _streamer_metrics(tally: Tally) -> Iterator[Metric]:
+    states = {(platform, str(state)): 0 for platform, _ in tally.states for state in LAST_STATES}
+    for (platform, state), count in tally.states.items():
+        key = platform, str(state or State.UNKNOWN)
+        states[key] = states.get(key, 0) + count
+    troubles = {(platform, str(trouble)): count for (platform, trouble), count in tally.troubles.items()}
     yield _gauge_by_platform("livectl_streamers", "Streamers by last state", "state", states)
     yield _gauge_by_platform("livectl_streamers_troubled", "Streamers that could not be read", "trouble", troubles)
-    yield GaugeMetricFamily("livectl_streamers_unresolved", "Lines of the follow list that lead to nobody", unresolved)
+    yield GaugeMetricFamily("livectl_streamers_unresolved", "Lines of the follow list that lead to nobody", tally.lines)
 
 
 def _gauge_by_platform(name: str, documentation: str, label: str, counts: dict[tuple[str, str], int]) -> Metric:

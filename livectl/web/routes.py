@@ -137,14 +137,16 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
         translate, streamer_filter = translations(), selection.parse_filter(request.args)
         arrangement = selection.parse_arrangement(request.args)
         streamers, now = page_data.streamers.get(), _rounded_now(page_data)
-        made_from = (streamers.news_digest, now, page_data.zone, _failing_targets(page_data), page_data.image_version)
+        matching = page_data.matching(streamer_filter, arrangement.sort)
+        news = streamers.news_digest, matching.news_digest
+        made_from = (*news, now, page_data.zone, _failing_targets(page_data), page_data.image_version)
         response_body = page_data.bodies.get(
             ("wall", streamer_filter, arrangement, *_seen_by()),
             made_from,
             lambda: _render_html(
-                views.streamer_list(streamers, streamer_filter, arrangement, translate, now, page_data)
+                views.streamer_list(streamers, matching, streamer_filter, arrangement, translate, now, page_data)
             ),
-            streamers.page_digest,
+            (streamers.page_digest, matching.page_digest),
         )
         return _respond(response_body, HTML)
 
@@ -156,13 +158,14 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
 
     @flask_blueprint.get("/day")
     def day() -> Response:
-        streamers, now = page_data.streamers.get(), page_data.clock() // DAY_STEP_SECONDS * DAY_STEP_SECONDS
+        now = page_data.clock() // DAY_STEP_SECONDS * DAY_STEP_SECONDS
         shown = days.parse_date(request.args.get("date", ""), now, page_data.zone)
         streamer_filter = selection.parse_filter(request.args)
+        matching = page_data.matching(streamer_filter)
         response_body = page_data.bodies.get(
             ("day", shown, streamer_filter, *_seen_by()),
-            (streamers.news_digest, now, page_data.zone, page_data.image_version),
-            lambda: _render_html(views.day(page_data, streamer_filter.apply(streamers), shown, translations(), now)),
+            (page_data.streamers.get().news_digest, now, page_data.zone, page_data.image_version),
+            lambda: _render_html(views.day(page_data, matching, shown, translations(), now)),
         )
         return _respond(response_body, HTML)
 
@@ -214,7 +217,7 @@ def _serve_feeds(flask_blueprint: Blueprint, page_data: PageData) -> None:
         now = page_data.clock() // HOUR * HOUR
 
         def make() -> ResponseBody:
-            records = streamer_filter.apply(page_data.streamers.get())
+            records = page_data.matching(streamer_filter)
             known = page_data.habits([*records.live, *records.others], now)
             coming = feeds.occasions(known, translate, now)
             return make_body(feeds.write_calendar(coming, translate("calendar_title"), now))
@@ -263,6 +266,8 @@ def _serve_json(flask_blueprint: Blueprint, page_data: PageData) -> None:
     def api_live() -> Response:
         everybody, streamer_filter = request.args.get("all", "") in {"1", "true"}, selection.parse_filter(request.args)
         streamers = page_data.streamers.get()
+        if streamers.is_part:
+            return Response(api.live_in_pages(page_data.pages(streamer_filter, everybody=everybody)), mimetype=JSON)
         key = ("api", everybody, streamer_filter)
         response_body = page_data.bodies.get(
             key, streamers.digest, lambda: make_body(api.live(streamer_filter.apply(streamers), everybody=everybody))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -76,7 +76,8 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
         return [StreamerGroup(name, *names[name]) for name in order]
 
     def _sorted(self, records: Iterable[StreamerRecord]) -> Sequence[StreamerRecord]:
-        return sorted(records, key=_SORT_KEYS[self.sort]) if self.sort in _SORT_KEYS else tuple(records)
+        key = sort_key(self.sort)
+        return sorted(records, key=key) if key else tuple(records)
 
 
 class StreamerGroup(msgspec.Struct, frozen=True):
@@ -125,6 +126,11 @@ def write_query(streamer_filter: StreamerFilter, arrangement: Arrangement, **cha
 
 def tags_of(record: StreamerRecord) -> Sequence[str]:
     return record.streamer.tags if record.streamer else ()
+
+
+def sort_key(sort: str) -> Callable[[StreamerRecord], Any] | None:
+    """By what to sort; None for the usual order."""
+    return _SORT_KEYS.get(sort)
 
 
 def _is_in_state(record: StreamerRecord, state: str) -> bool:

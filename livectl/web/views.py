@@ -50,6 +50,7 @@ class WallSection(msgspec.Struct, frozen=True, kw_only=True):
 
 def streamer_list(
     streamers: StreamerList,
+    matching: StreamerList,
     streamer_filter: StreamerFilter,
     arrangement: Arrangement,
     translate: Translations,
@@ -57,12 +58,10 @@ def streamer_list(
     page_data: PageData,
 ) -> TemplateContext:
     news = f"{streamers.news_digest}-{page_data.image_version}"
-    matching = streamer_filter.apply(streamers)
     card_builder = CardBuilder(translate, now, page_data.zone, url_for(".index"), page_data.images)
     wall = _Wall(matching, arrangement, translate, card_builder, page_data)
     sections = wall.draw()
-    unread = sum(live_views.from_record(record).live is None for record in streamers.others)
-    all_count = len(streamers.live) + len(streamers.others)
+    unread = _count_unread(streamers, page_data)
 
     def address(**changes: str) -> str:
         return url_for(".index") + selection.write_query(streamer_filter, arrangement, **changes)
@@ -79,9 +78,11 @@ def streamer_list(
         "platforms": [(name, translate.platform(name)) for name in streamers.platforms],
         "tags": [(tag, tag) for tag in streamers.tags],
         "sections": sections,
-        "left_out": wall.left_out,
-        "matching": len(matching.live) + len(matching.others),
-        "live": len(matching.live),
+        "left_out": wall.left_out + matching.more_live + matching.more_others,
+        "at_hand": len(matching.live) + len(matching.others) if wall.left_out else 0,
+        "is_part": matching.is_part,
+        "matching": matching.count,
+        "live": matching.live_count,
         "notices": [
             *([translate("list_problem", why=streamers.list_problem)] if streamers.list_problem else []),
             *(
@@ -92,11 +93,18 @@ def streamer_list(
             ),
             *_failing_target_notices(page_data.targets.get(), translate, now),
         ],
-        "nobody": translate("nobody_known", count=unread, all=all_count) if unread else translate("nobody"),
+        "nobody": translate("nobody_known", count=unread, all=streamers.count) if unread else translate("nobody"),
         "unread": unread,
-        "live_count": len(streamers.live),
-        "all_count": all_count,
+        "live_count": streamers.live_count,
+        "all_count": streamers.count,
     }
+
+
+def _count_unread(streamers: StreamerList, page_data: PageData) -> int:
+    """Of how many it is not known whether they are live. It matters only where nobody is known to be."""
+    if streamers.is_part and not streamers.live:
+        return sum(count for (_, state), count in page_data.tally.get().states.items() if state is None)
+    return sum(live_views.from_record(record).live is None for record in streamers.others)
 
 
 class _Wall:
@@ -128,8 +136,9 @@ class _Wall:
 
     def _draw_states(self, group: StreamerGroup) -> list[WallSection]:
         """The live ones, and then the others."""
-        now = self._section("now", self._translate("live_now"), "", group.live, ())
-        later = self._section("later", self._translate("the_others"), "", (), group.others)
+        more_live, more_others = self._streamers.more_live, self._streamers.more_others
+        now = self._section("now", self._translate("live_now"), "", group.live, (), more=more_live)
+        later = self._section("later", self._translate("the_others"), "", (), group.others, more=more_others)
         return [now, later] if group.others else [now]
 
     def _draw_group(self, group: StreamerGroup, place: str) -> WallSection:
@@ -147,6 +156,7 @@ class _Wall:
         live: Iterable[StreamerRecord],
         others: Iterable[StreamerRecord],
         place: str = "",
+        more: int = 0,
     ) -> WallSection:
         live, others = list(live), list(others)
         is_list = self._arrangement.view == "list"
@@ -154,7 +164,7 @@ class _Wall:
             key=key,
             title=title,
             mark=mark,
-            count=len(live) + len(others),
+            count=len(live) + len(others) + more,
             cards=[] if is_list else self._draw("card", live, place),
             rows=[] if is_list else self._draw("row", others, place),
             lines=self._draw("line", [*live, *others], place) if is_list else [],
