@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from livectl import celeryapp
-from livectl.doctor import collect_app, collect_state
+from livectl.doctor import collect_app, collect_servers, collect_state
 from livectl.doctor.checks_servers import ROLE_NAMES
 from livectl.doctor.facts import Facts, Gap, ServerFacts, ServerRole
 from livectl.errors import LivectlError, SecretUnsetError, ServerError, SettingsError
@@ -332,10 +332,10 @@ def _read_servers(app: Any, app_deployment: Deployment, store: Address | None) -
 
 def _server_queries(app: Any, app_deployment: Deployment, store: Address | None) -> Iterator[Query[ServerFacts | None]]:
     broker, results = app_deployment.broker, app_deployment.results
-    if unusable_broker := collect_state.read_broker_without_transport(app):
+    if unusable_broker := collect_servers.read_broker_without_transport(app):
         yield Query(None, unusable_broker)
     elif broker is None:
-        yield Query(partial(collect_state.read_kombu_broker, app), _timed_out("broker", app_deployment.transport))
+        yield Query(partial(collect_servers.read_kombu_broker, app), _timed_out("broker", app_deployment.transport))
     else:
         yield _server_query("broker", broker)
     if store is not None and store != broker:
@@ -344,13 +344,13 @@ def _server_queries(app: Any, app_deployment: Deployment, store: Address | None)
         yield _server_query("results", results, same_as=broker if _is_same_server(results, broker) else store)
     elif results is None and app_deployment.keeps_results:
         masked = redact_text(str(app.conf.result_backend))
-        yield Query(partial(collect_state.read_result_backend, app), _timed_out("results", masked))
+        yield Query(partial(collect_servers.read_result_backend, app), _timed_out("results", masked))
 
 
 def _server_query(role: ServerRole, address: Address, same_as: Address | None = None) -> Query[ServerFacts | None]:
     """Of a server that has another role already, only whether this login and database can be used."""
     login_only = _is_same_server(address, same_as)
-    ask = partial(collect_state.read_server, role, address, login_only=login_only)
+    ask = partial(collect_servers.read_server, role, address, login_only=login_only)
     return Query(ask, _timed_out(role, address.masked))
 
 
