@@ -75,8 +75,7 @@ def read_slots(connection: RedisConnection, host: str, address: Address) -> list
         ) from error
     owners: list[Node | None] = [None] * cluster_keys.SLOTS
     for first, last, primary, *_ in spans:
-        name = primary[0].decode() if isinstance(primary[0], bytes) else primary[0]
-        owners[first : last + 1] = [(name or host, int(primary[1]))] * (last + 1 - first)
+        owners[first : last + 1] = [_read_node(primary, host)] * (last + 1 - first)
     known = [owner for owner in owners if owner is not None]
     if len(known) < cluster_keys.SLOTS:
         raise ServerError(
@@ -84,6 +83,12 @@ def read_slots(connection: RedisConnection, host: str, address: Address) -> list
             "`redis-cli --cluster fix` gives them to somebody; start the nodes that had them.",
         )
     return known
+
+
+def _read_node(entry: Sequence[Any], host: str) -> Node:
+    """A node as CLUSTER SLOTS names it: without a host where it is that of whoever was asked."""
+    name = entry[0].decode() if isinstance(entry[0], bytes) else entry[0]
+    return name or host, int(entry[1])
 
 
 class Asked(NamedTuple):
@@ -117,6 +122,14 @@ class ClusterConnection(RedisConnection):
         self.deadline = deadline
         self._tolerated = tolerated  # refusals of a trial write; None where nothing need be written
 
+    def address_of(self, node: Node) -> Address:
+        return self._address.at(*node)
+
+    def find_nodes(self) -> list[Node]:
+        """The nodes that have slots, and their replicas."""
+        spans = self.connect_to(self._first).execute(*SLOTS_COMMAND)
+        return list(dict.fromkeys(_read_node(entry, self._first[0]) for span in spans for entry in span[2:]))
+
     def try_write(self, key: str) -> None:
         """ServerError where the node that has this key takes nothing."""
         (reply,) = self.call_all([(TRIAL_WRITE[0], key, *TRIAL_WRITE[2:])])
@@ -136,11 +149,11 @@ class ClusterConnection(RedisConnection):
                 self._check_policy(node)
 
     def _check_policy(self, node: Node) -> None:
-        (reply,) = self._node(node).call_all([("INFO", "memory")])
+        (reply,) = self.connect_to(node).call_all([("INFO", "memory")])
         match = POLICY.search(reply) if isinstance(reply, bytes) else None  # this user may not ask
         if match and match[1] != HARMLESS_POLICY:
             raise ServerError(
-                f"{self._address.at(*node).masked} of {self._masked} throws keys away when it is full: its "
+                f"{self.address_of(node).masked} of {self._masked} throws keys away when it is full: its "
                 f"maxmemory-policy is {match[1].decode()}",
                 "Say `CONFIG SET maxmemory-policy noeviction` there, and in its configuration.",
             )
@@ -173,8 +186,8 @@ class ClusterConnection(RedisConnection):
             node: [command for at in numbers for command in left[at].commands] for node, numbers in of_nodes.items()
         }
         for node, commands in sent.items():
-            self._node(node).send_all(commands)
-        received = {node: iter(self._node(node).receive_all(commands)) for node, commands in sent.items()}
+            self.connect_to(node).send_all(commands)
+        received = {node: iter(self.connect_to(node).receive_all(commands)) for node, commands in sent.items()}
         return {
             at: [next(received[node]) for _ in left[at].commands][-1]
             for node, numbers in of_nodes.items()
@@ -197,9 +210,10 @@ class ClusterConnection(RedisConnection):
             self._slots[int(rest[0])] = node
         return Asked(node, asked.command, is_asking=word == "ASK")
 
-    def _node(self, node: Node) -> RedisConnection:
+    def connect_to(self, node: Node) -> RedisConnection:
+        """A connection to this node alone."""
         if node not in self._nodes:
-            address, left = self._address.at(*node), max(MIN_TIMEOUT_S, self.deadline - time.monotonic())
+            address, left = self.address_of(node), max(MIN_TIMEOUT_S, self.deadline - time.monotonic())
             connection = open_connection(address, min(SERVER_TIMEOUT_S, left))
             with closed_on_error(connection):
                 log_in(connection, address, trial_write=False, tolerated=DISK_FULL)

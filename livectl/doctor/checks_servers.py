@@ -9,9 +9,9 @@ from livectl.models import Finding
 from livectl.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from livectl.doctor.facts import Facts
+    from livectl.doctor.facts import Facts, ServerFacts
 
 MIN_REDIS_VERSION = (6, 2)  # Celery 5.7 and livectl's scripts use commands that came with it
 MAX_SKEW_S = 5.0  # beyond what a slow network or a leap second explains
@@ -46,81 +46,101 @@ def check_unreachable(facts: Facts) -> Iterator[Finding]:
 def check_reachable(facts: Facts) -> Iterator[Finding]:
     for server in facts.reachable_servers():
         version = server.info.get("valkey_version") or server.info.get("redis_version", "")
+        answering = sum(not node.error for node in server.nodes)
+        nodes = f", {answering} of its {len(server.nodes)} nodes answer" if server.nodes else ""
         yield Finding(
             id=f"{server.role}-unreachable",
             level="ok",
             title=f"The {ROLE_NAMES[server.role]} is reached",
-            evidence=f"{server.address} {version}".strip(),
+            evidence=f"{server.address} {version}".strip() + nodes,
         )
 
 
 def check_eviction(facts: Facts) -> Iterator[Finding]:
-    for server in facts.reachable_servers():
+    def evicts(server: ServerFacts) -> str:
         policy, maxmemory = server.info.get("maxmemory_policy", ""), int(server.info.get("maxmemory", "0"))
-        if maxmemory and policy.startswith("allkeys-"):
-            yield Finding(
-                id="redis-evicts",
-                level="bad",
-                title=f"The {ROLE_NAMES[server.role]} throws messages away when it is full",
-                evidence=f"{server.address}: maxmemory {maxmemory}, maxmemory-policy {policy}",
-                cure="Set maxmemory-policy to noeviction: a full server then refuses, and nothing is lost in silence.",
-            )
+        is_risky = maxmemory and policy.startswith("allkeys-")
+        return f"maxmemory {maxmemory}, maxmemory-policy {policy}" if is_risky else ""
+
+    for server, evidence in _found(facts, evicts):
+        yield Finding(
+            id="redis-evicts",
+            level="bad",
+            title=f"The {ROLE_NAMES[server.role]} throws messages away when it is full",
+            evidence=evidence,
+            cure="Set maxmemory-policy to noeviction: a full server then refuses, and nothing is lost in silence.",
+        )
 
 
 def check_persistence(facts: Facts) -> Iterator[Finding]:
-    for server in facts.reachable_servers():
-        aof_enabled = server.info.get("aof_enabled")
-        if server.role != "results" and aof_enabled == "0" and server.save_setting == "":
-            yield Finding(
-                id="redis-forgets",
-                level="warn",
-                title=f"The {ROLE_NAMES[server.role]} forgets everything when it restarts",
-                evidence=f'{server.address}: appendonly no, save ""',
-                cure="Set appendonly yes, or take a server whose messages may be lost on purpose and --ignore this.",
-            )
+    def forgets(server: ServerFacts) -> str:
+        is_kept = server.role == "results" or server.info.get("aof_enabled") != "0" or server.save_setting != ""
+        return "" if is_kept else 'appendonly no, save ""'
+
+    for server, evidence in _found(facts, forgets):
+        yield Finding(
+            id="redis-forgets",
+            level="warn",
+            title=f"The {ROLE_NAMES[server.role]} forgets everything when it restarts",
+            evidence=evidence,
+            cure="Set appendonly yes, or take a server whose messages may be lost on purpose and --ignore this.",
+        )
 
 
 def check_disk_writes(facts: Facts) -> Iterator[Finding]:
-    for server in facts.reachable_servers():
-        failed = [
-            key
-            for key in ("rdb_last_bgsave_status", "aof_last_write_status")
-            if server.info.get(key, "ok").strip() == "err"
-        ]
-        if failed:
-            yield Finding(
-                id="redis-cannot-save",
-                level="bad",
-                title=f"The {ROLE_NAMES[server.role]} cannot write to its disk",
-                evidence=f"{server.address}: {', '.join(failed)} err",
-                cure="Look at its log and at the room on its disk: it refuses writes, or will lose them.",
-            )
+    def fails(server: ServerFacts) -> str:
+        kinds = ("rdb_last_bgsave_status", "aof_last_write_status")
+        failed = [key for key in kinds if server.info.get(key, "ok").strip() == "err"]
+        return f"{', '.join(failed)} err" if failed else ""
+
+    for server, evidence in _found(facts, fails):
+        yield Finding(
+            id="redis-cannot-save",
+            level="bad",
+            title=f"The {ROLE_NAMES[server.role]} cannot write to its disk",
+            evidence=evidence,
+            cure="Look at its log and at the room on its disk: it refuses writes, or will lose them.",
+        )
 
 
 def check_redis_version(facts: Facts) -> Iterator[Finding]:
-    for server in facts.reachable_servers():
+    def is_old(server: ServerFacts) -> str:
         version = server.info.get("redis_version", "")
-        if version and _parse_version(version) < MIN_REDIS_VERSION:
-            yield Finding(
-                id="redis-too-old",
-                level="bad",
-                title=f"The {ROLE_NAMES[server.role]} is too old",
-                evidence=f"{server.address}: Redis {version}; Celery and livectl need 6.2",
-                cure="Upgrade it to Redis 7 or Valkey 8.",
-            )
+        is_too_old = version and _parse_version(version) < MIN_REDIS_VERSION
+        return f"Redis {version}; Celery and livectl need 6.2" if is_too_old else ""
+
+    for server, evidence in _found(facts, is_old):
+        yield Finding(
+            id="redis-too-old",
+            level="bad",
+            title=f"The {ROLE_NAMES[server.role]} is too old",
+            evidence=evidence,
+            cure="Upgrade it to Redis 7 or Valkey 8.",
+        )
 
 
 def check_clock_skew(facts: Facts) -> Iterator[Finding]:
+    def differs(server: ServerFacts) -> str:
+        direction = "ahead of" if server.clock_ahead > 0 else "behind"
+        is_far = abs(server.clock_ahead) > MAX_SKEW_S
+        return f"its clock is {abs(server.clock_ahead):.0f} s {direction} this machine's" if is_far else ""
+
+    for _, evidence in _found(facts, differs):
+        yield Finding(
+            id="clock-skew",
+            level="warn",
+            title="Two clocks differ",
+            evidence=evidence,
+            cure="Let both machines keep time (chrony, systemd-timesyncd): due times and expiries are compared.",
+        )
+
+
+def _found(facts: Facts, look: Callable[[ServerFacts], str]) -> Iterator[tuple[ServerFacts, str]]:
+    """The servers of which this is wrong, and what shows it: of a cluster, at which of its nodes."""
     for server in facts.reachable_servers():
-        if abs(server.clock_ahead) > MAX_SKEW_S:
-            direction = "ahead of" if server.clock_ahead > 0 else "behind"
-            yield Finding(
-                id="clock-skew",
-                level="warn",
-                title="Two clocks differ",
-                evidence=f"the clock of {server.address} is {abs(server.clock_ahead):.0f} s {direction} this machine's",
-                cure="Let both machines keep time (chrony, systemd-timesyncd): due times and expiries are compared.",
-            )
+        shown = [f"{node.address}: {text}" for node in server.each if (text := look(node))]
+        if shown:
+            yield server, "; ".join(shown)
 
 
 def check_store_missing(facts: Facts) -> Iterator[Finding]:

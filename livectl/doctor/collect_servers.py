@@ -12,11 +12,13 @@ from livectl.doctor.facts import ServerFacts, ServerRole
 from livectl.errors import ServerAwayError, ServerError
 from livectl.ops import deployment as deployments
 from livectl.redaction import redact_text
+from livectl.redis_cluster import ClusterConnection
 from livectl.redis_replies import RedisReplyError
 
 if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.redis_client import RedisConnection
+    from livectl.redis_cluster import Node
 
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on
@@ -35,7 +37,11 @@ def read_server(role: ServerRole, address: Address, *, login_only: bool = False)
             server_check.check_server(address)
             return facts
         with redis_client.connect(address, REDIS_TIMEOUT_S) as connection:
-            return _read_redis(facts, connection)
+            facts = _read_redis(facts, connection)
+            if isinstance(connection, ClusterConnection):
+                nodes = tuple(_read_node(role, connection, node) for node in connection.find_nodes())
+                facts = msgspec.structs.replace(facts, nodes=nodes)
+            return facts
     except ServerError as error:
         is_away = isinstance(error, ServerAwayError)
         return msgspec.structs.replace(facts, error=error.message, cure=error.hint, is_away=is_away)
@@ -78,6 +84,14 @@ def read_result_backend(app: Any) -> ServerFacts:
             role="results", address=masked, error=f"{error_text} (result_backend is {masked})", cure=cure
         )
     return ServerFacts(role="results", address=masked)
+
+
+def _read_node(role: ServerRole, connection: ClusterConnection, node: Node) -> ServerFacts:
+    facts = ServerFacts(role=role, address=connection.address_of(node).masked)
+    try:
+        return _read_redis(facts, connection.connect_to(node))
+    except ServerError as error:
+        return msgspec.structs.replace(facts, error=error.message)
 
 
 def _read_redis(facts: ServerFacts, connection: RedisConnection) -> ServerFacts:

@@ -29,6 +29,12 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     info: dict[str, str] = {}  # Redis: the fields of INFO
     save_setting: str = ""  # Redis: when it saves itself to disk
     clock_ahead: float = 0.0  # Redis: seconds by which its clock is ahead of this machine's
+    nodes: tuple[ServerFacts, ...] = ()  # Redis Cluster: each of its nodes, replicas among them
+
+    @property
+    def each(self) -> tuple[ServerFacts, ...]:
+        """The server itself, or the nodes of a cluster that answer."""
+        return tuple(node for node in self.nodes if not node.error) or (self,)
 
 
 class WrittenSetting(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,11 @@ import redis
 
 from livectl import cluster_keys, redis_client, replicas
 from livectl.address import Address
+from livectl.doctor import checks_servers, collect_servers
+from livectl.doctor.facts import Facts
 from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import embedded_broker
+from livectl.redis_cluster import ClusterConnection
 from livectl.settings import Settings
 from tests.support.faulty_servers import certificate, redis_server, sees_a_replica, sentinel, speaks_tls
 from tests.support.redis_cluster import redis_cluster
@@ -19,9 +22,10 @@ from tests.support.servers import free_port, waits
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from livectl.models import Finding
     from tests.support.redis_cluster import ClusterNode, RedisCluster
 
 KEYS = [f"key{number}" for number in range(20)]
@@ -154,6 +158,26 @@ def test_a_node_that_throws_keys_away(cluster: RedisCluster, address: Address) -
         tell(node, "CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
+def test_doctor_looks_at_each_node_and_names_those_that_forget(cluster: RedisCluster, address: Address) -> None:
+    evicting, lasting, other = cluster.primaries
+    tell(evicting, "CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
+    tell(lasting, "CONFIG", "SET", "save", "900 1")
+    try:
+        facts = Facts(servers=(collect_servers.read_server("store", address),))
+    finally:
+        tell(evicting, "CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
+        tell(lasting, "CONFIG", "SET", "save", "")
+
+    def named(check: Callable[[Facts], Iterator[Finding]]) -> list[ClusterNode]:
+        (finding,) = check(facts)
+        return [node for node in cluster.primaries if f"redis://127.0.0.1:{node.port}/0: " in finding.evidence]
+
+    assert named(checks_servers.check_eviction) == [evicting]
+    assert named(checks_servers.check_persistence) == [evicting, other]
+    (reached,) = checks_servers.check_reachable(facts)
+    assert reached.evidence.endswith(", 3 of its 3 nodes answer")
+
+
 def test_a_node_that_is_full(cluster: RedisCluster, address: Address) -> None:
     node = cluster.primaries[1]
     tell(node, "CONFIG", "SET", "maxmemory", "1")
@@ -184,6 +208,9 @@ def test_a_primary_that_dies_and_its_replica(tmp_path: Path) -> None:
             with owner.client() as primary:  # which hears of its replica by and by
                 wait_for(lambda: confirmed(client, primary), what="a wait")
                 assert waits(primary) == 1
+            with redis_client.connect(address) as connection:
+                assert isinstance(connection, ClusterConnection)
+                assert {port for _, port in connection.find_nodes()} == {node.port for node in cluster.nodes}
             owner.kill()
             with pytest.raises(redis.ConnectionError):
                 client.get("k")
