@@ -13,9 +13,11 @@ from livectl.address import Address
 from livectl.doctor import checks_servers, collect_servers
 from livectl.doctor.facts import Facts
 from livectl.errors import ServerError, SettingsError
+from livectl.live import cells
 from livectl.ops.processes import embedded_broker
 from livectl.redis_cluster import ClusterConnection
 from livectl.settings import Settings
+from tests.services.test_live_commands import run
 from tests.support.faulty_servers import certificate, redis_server, sees_a_replica, sentinel, speaks_tls
 from tests.support.redis_cluster import redis_cluster
 from tests.support.servers import free_port, waits
@@ -121,7 +123,9 @@ def test_slots_that_move_are_followed(cluster: RedisCluster, address: Address, c
         set_slot(node, "NODE", giver)
 
 
-def test_nodes_that_send_each_other_what_is_asked(cluster: RedisCluster, address: Address, client: Any) -> None:
+def test_nodes_that_send_each_other_what_is_asked(
+    cluster: RedisCluster, address: Address, client: Any, tmp_path: Path
+) -> None:
     giver, other = cluster.owner("{k}1"), other_node(cluster, "{k}1")
     set_slot(giver, "NODE", other)  # which knows nothing of it
     with redis_client.connect(address, trial_write=False) as connection:
@@ -132,28 +136,33 @@ def test_nodes_that_send_each_other_what_is_asked(cluster: RedisCluster, address
     with pytest.raises(ServerError, match="send each other"), redis_client.explained(address):
         client.get("{k}1")
     set_slot(giver, "NODE", giver)
+    shards = cells.SHARDS_KEY
+    giver, other = cluster.owner(shards), other_node(cluster, shards)
+    set_slot(giver, "NODE", other, shards)
+    assert_refused(tmp_path, cluster.url, "send each other")
+    set_slot(giver, "NODE", giver, shards)
 
 
-def test_slots_that_are_nobodys(cluster: RedisCluster, address: Address) -> None:
+def test_slots_that_are_nobodys(cluster: RedisCluster, tmp_path: Path) -> None:
     owner = cluster.primaries[0]
     for node in cluster.primaries:
         tell(node, "CLUSTER", "DELSLOTS", 0)
     try:
         wait_for(lambda: "cluster_state:fail" in str(tell(owner, "CLUSTER", "INFO")), what="the cluster to fail")
-        with pytest.raises(ServerError, match=r"no node for 1 of its 16,384 slots"):
-            redis_client.open_store(address)
+        assert_refused(tmp_path, cluster.url, "no node for 1 of its 16,384 slots")
     finally:
         tell(owner, "CLUSTER", "ADDSLOTS", 0)
         wait_for(lambda: all(map(is_well, cluster.primaries)), what="the cluster to be well")
 
 
-def test_a_node_that_throws_keys_away(cluster: RedisCluster, address: Address) -> None:
+def test_a_node_that_throws_keys_away(cluster: RedisCluster, address: Address, tmp_path: Path) -> None:
     node = cluster.primaries[2]
     tell(node, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(ServerError, match=f":{node.port}/0 of .* maxmemory-policy is allkeys-lru") as refused:
             redis_client.open_store(address)
         assert "noeviction" in refused.value.hint
+        assert_refused(tmp_path, cluster.url, "throws keys away")
     finally:
         tell(node, "CONFIG", "SET", "maxmemory-policy", "noeviction")
 
@@ -205,6 +214,8 @@ def test_a_primary_that_dies_and_its_replica(tmp_path: Path) -> None:
             script = client.register_script(COUNT)
             script(keys=["{k}2"], args=[1])
             owner = cluster.owner("k")
+            with redis_client.open_store(f"redis+cluster://127.0.0.1:{cluster.replicas[0].port}") as by_a_replica:
+                assert by_a_replica.get("k") == "x"
             with owner.client() as primary:  # which hears of its replica by and by
                 wait_for(lambda: confirmed(client, primary), what="a wait")
                 assert waits(primary) == 1
@@ -332,6 +343,16 @@ def confirmed(client: Any, primary: Any) -> int:
     return waits(primary)
 
 
+def assert_refused(folder: Path, url: str, words: str) -> None:
+    """A person gets one sentence, and what to do about it."""
+    (folder / "livectl.yaml").write_text(f"store: {url}\nbroker: redis://127.0.0.1:{free_port()}\n")
+    code, out, err = run(folder, "", "store", "check")
+    assert (code, out) == (4, "")
+    said, hint = err.strip().splitlines()
+    assert words in said
+    assert hint
+
+
 def error_of(url: str) -> str:
     try:
         redis_client.open_store(url).close()
@@ -350,9 +371,9 @@ def tell(node: ClusterNode, *command: str | int) -> Any:
         return client.execute_command(*command)
 
 
-def set_slot(node: ClusterNode, how: str, other: ClusterNode) -> None:
-    """About the slot of `{k}1`."""
-    tell(node, "CLUSTER", "SETSLOT", cluster_keys.key_slot("{k}1"), how, tell(other, "CLUSTER", "MYID"))
+def set_slot(node: ClusterNode, how: str, other: ClusterNode, key: str = "{k}1") -> None:
+    """About the slot of this key."""
+    tell(node, "CLUSTER", "SETSLOT", cluster_keys.key_slot(key), how, tell(other, "CLUSTER", "MYID"))
 
 
 def is_well(node: ClusterNode) -> bool:
