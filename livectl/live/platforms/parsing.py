@@ -185,8 +185,10 @@ def somebody_else(path: str, name: object) -> CheckFailed:
 
 def plain_text(text: str | None) -> str:
     """Text for a line: entities decoded, spaces and control characters folded, cut to a bearable length."""
-    unescaped = html.unescape(html.unescape(text or ""))
-    return " ".join("".join(char if char.isprintable() else " " for char in unescaped).split())[:MAX_TEXT_CHARS]
+    plain = html.unescape(html.unescape(text or ""))
+    if not plain.isprintable():  # which few are not, of the thousands that a worker reads in a second
+        plain = "".join(char if char.isprintable() else " " for char in plain)
+    return " ".join(plain.split())[:MAX_TEXT_CHARS]
 
 
 def image_url(text: str | None) -> str:
