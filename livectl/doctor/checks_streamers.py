@@ -18,6 +18,7 @@ MAX_STREAMERS_SHOWN = 10
 MIN_WAIT_S = 60.0  # after a change of the follow list: workers take it over within seconds
 MIN_UNREACHED_S = 300.0  # beyond what a network mends by itself
 MIN_SILENT_S = 60.0  # connections are made anew within that
+MIN_FIRST_S = 10.0  # ... and the first ones within that: what is missing then is a key or an address
 MIN_UNREAD_S = 600.0  # of trouble with one streamer
 PASSING_TROUBLES = {State.UNKNOWN, State.NETWORK, State.RATE_LIMITED, State.BLOCKED}  # that may be over by themselves
 NO_FAULTS = {State.UPCOMING, State.RESTRICTED}  # they describe the streamer
@@ -233,7 +234,8 @@ def check_push(facts: Facts) -> Iterator[Finding]:
     """What does not tell is asked as ever: alerts come later, and none is lost."""
     for health in facts.platforms.pushed:
         is_heard = health.is_heard(facts.now)
-        if health.problem and facts.now - (health.problem_at or 0.0) >= MIN_SILENT_S:
+        shortest = MIN_SILENT_S if health.since else MIN_FIRST_S
+        if health.problem and facts.now - (health.problem_at or 0.0) >= shortest:
             others = "others are asked" if is_heard else "all are asked"
             told_of = f"{health.platform} tells of {health.covered} of {format_count(health.wanted, 'streamer')}"
             yield Finding(

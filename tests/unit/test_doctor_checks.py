@@ -277,6 +277,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (platform_facts(wait_until=50.0), []),
     (pushed(problem="no keys", problem_at=1.0), ["push-silent"]),
     (pushed(problem="not connected yet", problem_at=99.0), []),
+    (pushed(problem="no keys", problem_at=80.0), ["push-silent"]),
+    (pushed(since=1.0, problem="not connected", problem_at=80.0), []),
     (pushed(until=200.0, covered=5, wanted=9, problem="it takes no more", problem_at=1.0), ["push-silent"]),
     (pushed(until=200.0, covered=9, wanted=9), []),
     (pushed(until=99.0, covered=9, wanted=9), ["push-silent"]),
