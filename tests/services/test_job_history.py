@@ -134,9 +134,14 @@ def test_what_is_no_record_is_passed_over(store: Redis) -> None:
 
 
 def test_runs_are_forgotten_with_their_jobs(store: Redis) -> None:
-    for number in range(4):
-        note(store, (f"run-{number}", {"schedule": "nightly", "due": NOW + number, "app": "proj"}), most=2)
-    assert store.zcard(f"{history.RUNS_KEY}:nightly") == store.zcard(history.RUNS_KEY) == 2
+    """Those of their schedule a run later: the key of a schedule is known where one of its runs is noted."""
+    rows = [(f"run-{number}", {"schedule": "nightly", "due": NOW + number, "app": "proj"}) for number in range(20)]
+    note(store, *rows[:8], most=2)
+    assert [run.id for run in JobHistory.of_client(store).runs("nightly")] == ["run-7", "run-6"]
+    for row in rows[8:]:
+        note(store, row, most=2)
+    assert [run.id for run in JobHistory.of_client(store).runs("nightly")] == ["run-19", "run-18"]
+    assert (store.zcard(f"{history.RUNS_KEY}:nightly"), store.zcard(history.RUNS_KEY)) == (3, 2)
 
 
 def test_runs_are_listed_with_their_outcomes_and_as_a_bar() -> None:

@@ -69,7 +69,7 @@ IF_NEW, OF_RUN = 1, 2  # kinds of notes, added up
 # ARGV: milliseconds and jobs to keep, runs of a schedule to keep, 1 for a reply, then the notes, packed: one argument
 # is sent and read faster than many. Of each job they have its kind, id and record; of a run also which of the keys its
 # schedule has, and when it is due. Replies for each job whether it was new. KEYS are jobs, order, runs, and the runs of
-# each schedule here; those of an old job that is dropped lie with them.
+# each schedule here; what is dropped of other schedules goes out of their runs when the next one is noted.
 NOTE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -77,6 +77,9 @@ local keep, most, most_runs, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonum
 
 local function note_run(id, place, due)
   for _, key in ipairs({KEYS[3], KEYS[place]}) do
+    for _, oldest in ipairs(redis.call('ZRANGE', key, 0, 1)) do -- two go where one comes
+      if redis.call('HEXISTS', KEYS[1], oldest) == 0 then redis.call('ZREM', key, oldest) end
+    end
     redis.call('ZADD', key, due, id)
     redis.call('ZREMRANGEBYRANK', key, 0, -1 - most_runs)
     redis.call('PEXPIRE', key, keep)
@@ -87,11 +90,11 @@ local AT_ONCE = 2000 -- so many that no call takes long
 local per_entry = math.max(1, math.min(50, math.floor(most / 100))) -- what is dropped together is little of all
 local ids, records, kinds, runs = {}, {}, {}, {}
 local function write()
-  local changed, born = {}, {}
+  local changed, born, new = {}, {}, {}
   for i, old in ipairs(redis.call('HMGET', KEYS[1], unpack(ids))) do
     if not old then
       born[#born + 1], born[#born + 2] = ids[i], ''
-      if runs[i] then note_run(ids[i], unpack(runs[i])) end
+      if runs[i] then new[#new + 1] = i end
     end
     if not old or (kinds[i] % 2 == 0 and string.byte(old) <= string.byte(records[i])) then
       changed[#changed + 1], changed[#changed + 2] = ids[i], records[i]
@@ -102,6 +105,7 @@ local function write()
     redis.call('XADD', KEYS[2], '*', unpack(born, i, math.min(#born, i + 2 * per_entry - 1)))
   end
   if #changed > 0 then redis.call('HSET', KEYS[1], unpack(changed)) end
+  for _, i in ipairs(new) do note_run(ids[i], unpack(runs[i])) end
   ids, records, kinds, runs = {}, {}, {}, {}
 end
 
@@ -118,7 +122,6 @@ while at <= #notes do
 end
 
 if most == 0 then return fresh end -- whoever knows no limits leaves what there is to others
-local SCHEDULE = 9 -- where a record has its schedule
 local excess = redis.call('HLEN', KEYS[1]) - most
 local gone, last = {}, nil
 while #gone < AT_ONCE do
@@ -129,12 +132,7 @@ while #gone < AT_ONCE do
   for i = 1, #entry[2], 2 do gone[#gone + 1] = entry[2][i] ~= '' and entry[2][i] or entry[2][i + 1] end
 end
 if last then
-  for i, record in ipairs(redis.call('HMGET', KEYS[1], unpack(gone))) do
-    local is_read, row = pcall(cmsgpack.unpack, string.sub(record or '', 2))
-    if is_read and type(row) == 'table' and row[SCHEDULE] then
-      for _, key in ipairs({KEYS[3], KEYS[3] .. ':' .. row[SCHEDULE]}) do redis.call('ZREM', key, gone[i]) end
-    end
-  end
+  redis.call('ZREM', KEYS[3], unpack(gone))
   redis.call('HDEL', KEYS[1], unpack(gone))
   redis.call('XTRIM', KEYS[2], 'MINID', '=', string.gsub(last, '%d+$', function(n) return n + 1 end) .. '')
 end
