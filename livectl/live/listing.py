@@ -46,6 +46,7 @@ WHOLE_SHARE = 0.5  # of the list's budget at most for whole passes, where there 
 OVERLAP_SECONDS = 300.0  # a broadcast may be in the list so long after its start
 MISSED_PASSES, SLACK_SECONDS = 1.5, 60.0  # whoever is not shown for so many passes and so long is asked
 GIVEN_UP_PASSES = 2.5  # without a whole pass for so many, everybody is asked again
+MAX_CURSOR_CHARS = 2_000  # it is kept, and asked for in an address
 MAX_PAGE_FAILURES = 3  # in a row, before a pass is given up
 RETRY_SECONDS, RETRY_FACTOR, LONGEST_RETRY_SECONDS = 5.0, 3.0, 6 * 3600.0  # a failed page is read again after so long
 CUT_SHARE, MAX_CUTS = 0.7, 3  # a pass with fewer of the pages that there were is cut off; three in a row are believed
@@ -68,6 +69,7 @@ class Pass(msgspec.Struct, kw_only=True):
     in_order: bool = True  # the latest start first, so far
     shown: int = 0  # rows of followed streamers
     last_page: str = ""  # what tells that a page is the same as the one before
+    marked_page: str = ""  # ... or as the 1st, 2nd, 4th, 8th and so on: the pages of a list may lead in a circle
 
 
 class ListingState(msgspec.Struct, kw_only=True):
@@ -300,6 +302,8 @@ class Lister:
         page, requests = self._fetcher.list_page(platform, current.cursor, context, exit_name)
         if not isinstance(page, CheckFailed) and not page.rows and not current.page:
             page = CheckFailed(State.PARSE_ERROR, "the list is empty")
+        if not isinstance(page, CheckFailed) and len(page.cursor) > MAX_CURSOR_CHARS:
+            page = CheckFailed(State.PARSE_ERROR, f"the next page has a name of {len(page.cursor):,} characters")
         if isinstance(page, CheckFailed):
             self._fail(platform.name, state, page, now)
             return requests
@@ -340,11 +344,12 @@ class Lister:
     def _go_on(self, name: str, state: ListingState, current: Pass, page: ListingPage, now: float) -> None:
         """Notes the next page, or ends the pass: at the end, at what is known, or where the list leads nowhere."""
         ids = hashlib.sha256("\n".join(row.id for row in page.rows).encode()).hexdigest()[:16]
-        is_last = not page.cursor or ids == current.last_page or page.cursor == current.cursor
+        is_last = not page.cursor or page.cursor == current.cursor or ids in (current.last_page, current.marked_page)
         starts = [row.started_at or 0.0 for row in page.rows]
         current.in_order &= min(starts, default=1.0) > 0 and starts == sorted(starts, reverse=True)
         is_known = current.in_order and max(starts, default=now) < state.since - OVERLAP_SECONDS
         current.page, current.last_page, current.cursor = current.page + 1, ids, page.cursor
+        current.marked_page = ids if current.page.bit_count() == 1 else current.marked_page
         if is_known:
             state.since = max(state.since, current.began)
         if state.news and not state.news.in_order:  # then only what is read to the end says something

@@ -53,6 +53,8 @@ class PlayedSite:
     hidden: set[str] = field(default_factory=set)  # whom the list never shows
     recordings: set[str] = field(default_factory=set)  # whom it shows as live for ever, though they are not
     endless: bool = False  # its pages never end, and show strangers
+    circle: int = 0  # after so many pages, these come again and again
+    long_cursor: int = 0  # characters more in the name of the next page, where they never end
     _events: list[tuple[float, str]] = field(default_factory=list)
     _order: list[tuple[str, int]] = field(default_factory=list)  # by start, some of them gone
 
@@ -137,10 +139,10 @@ class PlayedSite:
         self.list_requests += 1
         if self.dice.random() < self.faults.failures:
             raise CheckFailed(State.NETWORK, "the site has trouble (HTTP 503)")
-        number = int(cursor or 1)
+        number = (int(cursor or 1) - 1) % (self.circle or 10**9) + 1
         if self.endless:
             strangers = [self._observation(f"{number}-{at}", 1, context) for at in range(self.page_size)]
-            return ListingPage(strangers, next_page(cursor, is_last=False))
+            return ListingPage(strangers, next_page(cursor, is_last=False) + "0" * self.long_cursor)
         last = len(self._order) - (number - 1) * self.page_size
         some = self._order[max(0, last - self.page_size) : max(0, last)][::-1]
         rows = [self._observation(name, start, context) for name, start in some if self._is_shown(name, start)]

@@ -205,6 +205,21 @@ def test_a_list_without_end_that_shows_nobody_who_is_followed_is_given_up(reader
     assert read.site.list_requests == asked, "it is tried again in an hour"
 
 
+@pytest.mark.parametrize("circle", [2, 3, 7])
+def test_pages_that_lead_in_a_circle_are_an_end(reader: Any, circle: int) -> None:
+    read = reader(endless=True, circle=circle)
+    read.sweep(100)
+    assert circle <= read.notes.state.pages <= 3 * circle
+    assert not read.notes.state.problem
+
+
+def test_a_next_page_whose_name_is_endless_is_none(reader: Any) -> None:
+    read = reader(endless=True, long_cursor=100_000)
+    read.sweep(100)
+    assert read.notes.state.problem == "the next page has a name of 100,001 characters"
+    assert len(read.notes.text) < 2_000, "nothing of it is kept"
+
+
 def test_a_list_that_hides_many_gives_way_to_asking(reader: Any) -> None:
     read = reader()
     read.site.hidden = set(map(str, range(0, 3000, 20)))

@@ -146,6 +146,30 @@ def test_a_row_that_cannot_be_read_is_left_out_and_a_page_of_them_is_no_page(cas
     assert refused.value.state is State.RATE_LIMITED
 
 
+@pytest.mark.parametrize("case", ROWS)
+def test_a_hostile_page_is_no_page(case: str) -> None:
+    """Not one that is nested without end, nor one of a million rows that say nothing."""
+    row, _, _ = ROWS[case]
+    platform = case.split()[0]
+    good = json.dumps(body(platform, [row], keyed=case == platform)).encode()
+    nested = b"[" * 100_000
+    hostile: tuple[Any, ...] = (
+        nested,
+        b'{"a":' * 100_000,
+        good.replace(b'"Hello"', nested),
+        good.replace(b"{", b'{"other": ' + nested + b"]" * 100_000 + b", ", 1),
+        good.replace(b"Hello", b"\xff"),
+        good[: len(good) // 2],
+        body(platform, [{}] * 300_000),
+        body(platform, [None] * 300_000),
+    )
+    for number, garbage in enumerate(hostile):
+        with pytest.raises(CheckFailed) as failure:
+            read(case, garbage)
+        assert failure.value.state is State.PARSE_ERROR, number
+        assert ("a page of 300,000 rows" in failure.value.message) is isinstance(garbage, dict)
+
+
 def test_twitch_is_found_by_number_and_by_login() -> None:
     assert [seen.id for seen in read("twitch", body("twitch", [TWITCH_ROW])).rows] == ["1001", "ada"]
     assert read("twitch", body("twitch", [TWITCH_ROW | {"type": "rerun"}])).rows[0].state is State.REPLAY

@@ -40,6 +40,7 @@ NO_AVATAR = "-"
 ABSENT_CACHE_SECONDS = 3_600.0  # a row missing even when asked alone is not asked alone again for so long
 # What an answer positively says of a streamer, whoever else it may have failed.
 POSITIVE_STATES = {State.LIVE, State.OFFLINE, State.REPLAY, State.UPCOMING, State.RESTRICTED, State.BANNED}
+MAX_PAGE_ROWS = 10_000  # the longest pages have 1,000; reading these takes a fifth of a second
 MAX_UNREAD_SHARE = 0.5  # of the rows of a page: with more, it is a page of another shape
 PLATFORM_WIDE_STATES = {State.BLOCKED, State.RATE_LIMITED, State.AUTH}  # of the whole site: asking on would be rude
 
@@ -307,7 +308,11 @@ def _find_and_keep(
 
 
 def read_rows(rows: Sequence[Any], read: Callable[[Any], Iterable[Observation]]) -> list[Observation]:
-    """What the rows of a page say. One that cannot be read says nothing; CheckFailed where most of them cannot."""
+    """What the rows of a page say. One that cannot be read says nothing; CheckFailed where most of them cannot, and for
+    more rows than any site has on a page.
+    """
+    if len(rows) > MAX_PAGE_ROWS:
+        raise CheckFailed(State.PARSE_ERROR, f"a page of {len(rows):,} rows")
     observations: list[Observation] = []
     failures: list[CheckFailed] = []
     for row in rows:
