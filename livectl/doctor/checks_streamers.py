@@ -62,9 +62,9 @@ def check_unresolved_follows(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             id="follow-unresolved",
             level="warn" if passing else "bad",
-            title=f"{format_count(len(lost), 'line')} of the follow list "
+            title=f"{format_count(len(lost) + facts.platforms.more_unresolved, 'line')} of the follow list "
             f"{'leads' if len(lost) == 1 else 'lead'} to nobody",
-            evidence=_list_streamers(lost),
+            evidence=_list_streamers(lost, facts.platforms.more_unresolved),
             cure="Mend the line, or take it out: livectl follow remove 'NAME', as it stands here.",
         )
 
@@ -81,10 +81,12 @@ def check_unread_streamers(facts: Facts) -> Iterator[Finding]:
         and facts.now - (record.troubled_since or facts.now) >= MIN_UNREAD_S
     ]
     if unread:
+        is_part = not {record.platform for record in unread}.isdisjoint(facts.platforms.more_unread)
+        count = format_count(len(unread), "streamer")
         yield Finding(
             id="streamers-unread",
             level="warn",
-            title=f"{format_count(len(unread), 'streamer')} could not be read for a while",
+            title=f"{f'More than {count}' if is_part else count} could not be read for a while",
             evidence=_list_streamers(unread),
             cure="Who is gone can be taken out: livectl follow remove PLATFORM/ID.",
         )
@@ -328,11 +330,11 @@ def _why(facts: Facts, health: PlatformHealth) -> str:
     return next((f": {problem}" for problem in problems if problem), "")
 
 
-def _list_streamers(records: Sequence[StreamerRecord]) -> str:
+def _list_streamers(records: Sequence[StreamerRecord], others: int = 0) -> str:
     """A line for each of the first, the longest in trouble; then how many more there are."""
     ordered = sorted(records, key=lambda record: record.troubled_since or 0.0)
     lines = [_trouble_line(record) for record in ordered[:MAX_STREAMERS_SHOWN]]
-    more = len(records) - len(lines)
+    more = len(records) - len(lines) + others
     return "\n".join([*lines, f"and {more:,} more: {LIST_HINT}"] if more else lines)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from livectl import celeryapp
-from livectl.doctor import collect_app, collect_servers, collect_state
+from livectl.doctor import collect_app, collect_servers, collect_state, collect_streamers
 from livectl.doctor.checks_servers import ROLE_NAMES
 from livectl.doctor.facts import Facts, Gap, ServerFacts, ServerRole
 from livectl.errors import LivectlError, SecretUnsetError, ServerError, SettingsError
@@ -213,12 +213,13 @@ def _store_queries(
     ask = partial(_question, store)
     own_store = store if not facts.app else None  # streamers are livectl's own
     told_store = store if settings.alerts else None  # beats of any app tell what they watch
-    read_platforms = _question(own_store, lambda there: collect_state.read_platforms(there, settings, facts.now))
+    read_alerts = _question(told_store, lambda there: collect_streamers.read_alerts(there, settings))
+    read_platforms = _question(own_store, lambda there: collect_streamers.read_platforms(there, settings, facts.now))
     return {
         "beats": Query(ask(collect_state.read_beats), facts.beats),
         "dead_letters": Query(ask(partial(collect_state.read_dead_letters, app_deployment)), facts.dead_letters),
         "platforms": Query(read_platforms, facts.platforms),
-        "alerts": Query(_question(told_store, lambda there: collect_state.read_alerts(there, settings)), facts.alerts),
+        "alerts": Query(read_alerts, facts.alerts),
     }
 
 

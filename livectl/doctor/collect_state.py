@@ -11,18 +11,14 @@ import msgspec
 
 from livectl import redis_client
 from livectl.doctor.facts import (
-    AlertFacts,
     BeatFacts,
     DeadLetterFacts,
     DelayedMessage,
     FailedJob,
-    FailingTarget,
-    PlatformFacts,
     WorkerFacts,
     WorkerSurvey,
 )
 from livectl.errors import UsageError
-from livectl.file_stamp import read_stamp
 from livectl.models import Job, JobState
 from livectl.ops.beat import heartbeats
 from livectl.ops.beat.run_store import PAUSED_BY_FAILURE
@@ -43,7 +39,6 @@ if TYPE_CHECKING:
     from livectl.ops.cluster.queues import Queue
     from livectl.ops.deployment import Deployment
     from livectl.redis_client import RedisConnection
-    from livectl.settings import Settings
 
 
 STORE_TIMEOUT_S = 3.0
@@ -124,51 +119,6 @@ def find_endless_results(deployment: Deployment) -> tuple[str, ...]:
         sample: Sequence[bytes] = keys[:MAX_SAMPLED_RESULTS]
         ttls = connection.execute_all([("TTL", key) for key in sample]) if sample else []
     return tuple(key.decode(errors="replace") for key, ttl in zip(sample, ttls, strict=True) if ttl == -1)
-
-
-def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFacts:
-    """The follow list and its platforms, as the store knows them: no platform is asked."""
-    from livectl.live import polling
-    from livectl.live.follows import follow_list
-    from livectl.live.push.push_store import read_push
-    from livectl.live.store import Store
-
-    with redis_client.using_store(store) as client:
-        live_store = Store(client)
-        healths, records = live_store.health(now), live_store.all_streamers()
-        waiting = follow_list.find_waiting(live_store, settings.follows)
-        pushed = read_push(client, settings)
-    new, stamp = [record for record in waiting.streamers if not record.unresolved], read_stamp(settings.follows)
-    everyone = [*records, *waiting.streamers]
-    return PlatformFacts(
-        pushed=pushed,
-        health=tuple(health for health in healths if health.followed),
-        followed=sum(not record.unresolved for record in records),
-        slowest=float(settings.polling.slowest),
-        unresolved=tuple(record for record in everyone if record.unresolved),
-        unread=tuple(record for record in records if record.trouble and not record.unresolved),
-        waiting=len(new),
-        list_changed=stamp.placed_at if new and stamp else None,
-        list_path=str(settings.follows),
-        list_problem=waiting.problem,
-        without_key=tuple(
-            name for name in sorted({each.platform for each in everyone}) if polling.lacks_key(settings, name)
-        ),
-    )
-
-
-def read_alerts(store: Address, settings: Settings) -> AlertFacts:
-    """The targets of alerts, and how the last tries went: nothing is sent."""
-    from livectl.live.alerts.outbox import Outbox
-
-    with redis_client.using_store(store) as client:
-        states = Outbox(client, "").target_states(list(settings.alerts))
-    failing = (
-        FailingTarget(target=name, since=state.troubled_since, tries=state.tries, problem=state.problem)
-        for name, state in states.items()
-        if state.troubled_since is not None
-    )
-    return AlertFacts(targets=len(states), failing=tuple(failing))
 
 
 SURVEY_TIMEOUT_S = 6.0  # for all commands together

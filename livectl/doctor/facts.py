@@ -173,7 +173,9 @@ class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     followed: int = 0  # streamers that are asked
     slowest: float = 900.0  # seconds between two looks at a streamer, where the budget allows it
     unresolved: tuple[StreamerRecord, ...] = ()  # lines of the follow list that lead to nobody
+    more_unresolved: int = 0  # that are not among these
     unread: tuple[StreamerRecord, ...] = ()  # streamers with trouble
+    more_unread: tuple[str, ...] = ()  # platforms that have more of them than these
     waiting: int = 0  # streamers of the follow list that no worker has read since it changed
     list_changed: float | None = None  # when that was
     list_path: str = ""

@@ -304,7 +304,7 @@ def _gap_lines(gaps: Mapping[str, Gap]) -> str:
 def _platforms_evidence(platforms: PlatformFacts) -> str:
     names = ", ".join(health.platform for health in platforms.health)
     streamers = f"{format_count(platforms.followed, 'streamer')}{f' on {names}' if names else ''}"
-    lines = format_count(len(platforms.unresolved), "line")
+    lines = format_count(len(platforms.unresolved) + platforms.more_unresolved, "line")
     waiting = f", {platforms.waiting} not taken over yet" if platforms.waiting else ""
     return f"{streamers}{waiting}, {lines} that lead to nobody"
 

@@ -9,7 +9,7 @@ import redis
 
 from livectl import settings
 from livectl.address import Address
-from livectl.doctor import collect_state, report
+from livectl.doctor import collect_state, collect_streamers, report
 from livectl.doctor.facts import Facts
 from livectl.live.alerts.message import Alert
 from livectl.live.alerts.outbox import Outbox
@@ -20,12 +20,14 @@ from tests.support.beats import World
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 
 def findings(store_url: str, folder: Path, now: float) -> list[tuple[str, str]]:
     """What doctor finds of streamers, and its evidence."""
     store, found_settings = Address.parse(store_url), settings.load({}, folder)
-    platforms = collect_state.read_platforms(store, found_settings, now)
-    alerts = collect_state.read_alerts(store, found_settings)
+    platforms = collect_streamers.read_platforms(store, found_settings, now)
+    alerts = collect_streamers.read_alerts(store, found_settings)
     found = report.run_checks(Facts(now=now, platforms=platforms, alerts=alerts))
     return sorted((finding.id, finding.evidence) for finding in found)
 
@@ -62,6 +64,34 @@ def test_each_trouble_is_named_with_since_when(store_url: str, tmp_path: Path) -
     ]
 
 
+def test_of_very_many_in_trouble_those_are_named_who_are_so_for_longest(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect_streamers, "MAX_TROUBLED_KEPT", 3)
+    start, limits = 1_800_000_000.0, PollingLimits(platform="demo", batch=1, rate=1.0)
+    lines = [
+        UnresolvedFollow(
+            streamer=Streamer(platform="huya", id=f"no{at}"), state=State.NOT_FOUND, problem="no room", since=start + at
+        )
+        for at in range(9, 0, -1)
+    ]
+    with redis.Redis.from_url(store_url, decode_responses=True) as client:
+        store = Store(client)
+        store.set_followed([Streamer(platform="demo", id=f"n{at}") for at in range(9)], start, lines)
+        for at in range(8, 0, -1):
+            seen = Observation(platform="demo", id=f"n{at}", state=State.NOT_FOUND, at=start + at, problem="gone")
+            store.record(limits, [seen])
+    platforms = collect_streamers.read_platforms(Address.parse(store_url), settings.load({}, tmp_path), start + 10_000)
+    assert [record.id for record in platforms.unread] == ["n1", "n2", "n3"]
+    found = {finding.id: finding for finding in report.run_checks(Facts(now=start + 10_000, platforms=platforms))}
+    unread, lost = found["streamers-unread"], found["follow-unresolved"]
+    assert unread.title == "More than 3 streamers could not be read for a while"
+    assert lost.title == "9 lines of the follow list lead to nobody"
+    assert lost.evidence.splitlines()[0] == "huya/no1: not found since 2027-01-15T08:00:01Z: no room"
+    assert lost.evidence.splitlines()[3:] == ["and 6 more: livectl live --all shows each"]
+    assert platforms.followed == 9
+
+
 def record(store: Store, platform: str, state: State, at: float) -> None:
     limits = PollingLimits(platform=platform, batch=1, rate=1.0)
     store.record(limits, [Observation(platform=platform, id="ada", state=state, at=at, problem=f"{state} it is")])
@@ -81,7 +111,7 @@ def test_what_answers_again_is_no_trouble(store_url: str, tmp_path: Path) -> Non
 def test_a_platform_that_needs_a_key_and_has_none(store_url: str, tmp_path: Path) -> None:
     def platforms_without_key() -> tuple[str, ...]:
         loaded = settings.load({"HOME": str(tmp_path)}, tmp_path)
-        return collect_state.read_platforms(Address.parse(store_url), loaded, 1.0).without_key
+        return collect_streamers.read_platforms(Address.parse(store_url), loaded, 1.0).without_key
 
     with redis.Redis.from_url(store_url, decode_responses=True) as client:
         Store(client).set_followed([Streamer(platform="kick", id="ada"), Streamer(platform="demo", id="ada")], 1.0)
