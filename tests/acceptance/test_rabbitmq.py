@@ -15,12 +15,13 @@ from celery import Celery
 from celery.worker import state
 from kombu import Connection, Queue, pools
 
-from livectl import settings
+from livectl import redis_client, settings
 from livectl.address import Address
 from livectl.celeryapp import create_app
 from livectl.doctor import collect_app, collect_state
 from livectl.doctor.facts import RabbitFacts
 from livectl.errors import LivectlError
+from livectl.live.store import Store
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import move, purge, queues
 from livectl.ops.cluster.purge import PurgeFilter
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.rabbitmq import RabbitMQ
+    from tests.support.redis_cluster import RedisCluster
 
 pytestmark = pytest.mark.acceptance
+
+FOLLOWED = 60
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +128,25 @@ def test_the_page_shows_how_deep_the_queues_were(tmp_path: Path, shared: str, li
     line.ask(lambda channel: channel.queue_delete("livectl"))
     away = msgspec.structs.replace(deployment, broker=Address.parse("amqp://127.0.0.1:1//"))
     assert data.read_jobs(away).queues.why.startswith("no server answers at amqp://127.0.0.1:1")
+
+
+def test_a_cluster_is_the_store_beside_rabbitmq(
+    tmp_path: Path, rabbitmq: RabbitMQ, cluster: RedisCluster, store_url: str
+) -> None:
+    """A worker with a beat in it: what that sends by RabbitMQ fills all nodes."""
+    (tmp_path / "livectl.yaml").write_text(
+        f"broker: {rabbitmq.vhost()}\nstore: {cluster.url}\nresults: {store_url}\nfollows: follows.txt\n"
+    )
+    (tmp_path / "schedules.yaml").write_text("schedules: {sweep: {task: livectl.sweep, every: 1s}}\n")
+    (tmp_path / "follows.txt").write_text("".join(f"demo/{number}\n" for number in range(FOLLOWED)))
+    environ = {"LIVECTL_HOME": str(tmp_path / "home")}
+    with (
+        redis_client.store_client(Address.parse_store(cluster.url)) as client,
+        livectl("worker", "-P", "threads", "-c", "1", "-B", cwd=tmp_path, environ=environ),
+    ):
+        store = Store(client)
+        wait_for(lambda: sum(record.seen is not None for record in store.all_streamers()) == FOLLOWED, what="answers")
+        assert len({cluster.owner(place) for place in store.cell_places()}) == len(cluster.primaries)
 
 
 def test_letters_are_bounded_and_one_that_is_forgotten_stays_so(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
