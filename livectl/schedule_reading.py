@@ -165,7 +165,8 @@ def parse_period(start: str | None, end: str | None, zone: str) -> tuple[int, in
             raise UsageError(f"{option} {text} is no time", INSTANT_HINT) from error
     after = now_ms() if bounds[0] is None else bounds[0] - 1
     if bounds[1] is not None and bounds[1] < after:
-        raise UsageError("--to is before --from" if start else "--to has passed", "Say --from too, or a later --to.")
+        hint = "Exchange the two, or name a later --to." if start else "Say --from too, or a later --to."
+        raise UsageError("--to is before --from" if start else "--to has passed", hint)
     return after, bounds[1]
 
 

@@ -55,6 +55,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     keeps_results: bool = True
     answers_sender_alone: bool = False  # results go back to whoever sent the job, and to nobody else
     remote_control: bool = True  # whether its workers listen to remote control
+    named_queues: frozenset[str] = frozenset()  # those that livectl.yaml has for workers and tasks of the app
 
     @property
     def app_name(self) -> str:
@@ -168,6 +169,10 @@ def from_app(app: Any, settings: Settings) -> Deployment:
         keeps_results=_backend_name(app).partition(":")[0] not in BACKENDS_WITHOUT_RESULTS,
         answers_sender_alone=_backend_name(app).partition(":")[0] in BACKENDS_FOR_SENDER,
         remote_control=bool(app.conf.worker_enable_remote_control),
+        named_queues=frozenset(
+            {queue for worker in settings.workers.values() for queue in worker.queues}
+            | {entry.queue for entry in settings.tasks.values() if entry.queue}
+        ),
     )
 
 

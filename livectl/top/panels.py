@@ -182,7 +182,8 @@ def _read_dead_letters(source: TopSource) -> Rows:
 def _read_streamers(source: TopSource) -> Rows:
     everybody = source.streamers()
     streamers, total = everybody.streamers, len(everybody.streamers) + everybody.left_out
-    names = ", ".join(one_line(streamer.name or streamer.id) for streamer in streamers[:3] if streamer.live)
+    live = [streamer for streamer in streamers if streamer.live]
+    names = ", ".join(one_line(streamer.name or streamer.id) for streamer in live[:3])
     return Rows(
         items=streamers,
         key=live_views.address_text,

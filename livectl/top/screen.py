@@ -17,7 +17,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from livectl.ops.services.board import problem_part, status_line
-from livectl.render import TextFormat, one_line, shorten_cells, split_lines
+from livectl.render import TextFormat, cell_width, one_line, shorten_cells, split_lines
 from livectl.top.panels import Rows
 from livectl.top.reading import Reader, Reading
 
@@ -304,8 +304,7 @@ class TopApp(App[None]):
         for index, box in enumerate(self._boxes):
             box.open(is_open=index == self._open, preview_rows=preview)
         actions = [f"{action.key} {action.name}" for action in self.box.panel.actions]
-        keys = [*actions, "Enter details", "/ filter", "Tab panels", "? keys", "q leave"]
-        self._keys.update(shorten_cells(f" {'   '.join(keys)}", max(self.size.width, 1)))
+        self._keys.update(_key_line(actions, max(self.size.width, 1)))
 
     # Keys
 
@@ -401,3 +400,13 @@ class TopApp(App[None]):
     def _say(self, text: str, *, failed: bool = False) -> None:
         self._said.display = bool(text)
         self._said.update(Text(text, style="red" if failed else ""))
+
+
+def _key_line(actions: Sequence[str], width: int) -> str:
+    """The keys of a panel, then those of all, of which the last go first where there is no room: `?` tells of them."""
+    others = ["Enter details", "/ filter", "Tab panels"]
+    while True:
+        line = f" {'   '.join([*actions, *others, '? keys', 'q leave'])}"
+        if not others or cell_width(line) <= width:
+            return shorten_cells(line, width)
+        others.pop()

@@ -57,6 +57,8 @@ def test_a_reader_of_a_queue_that_nobody_fills_is_named(project: Project) -> Non
     with project.worker("w1", "-c", "1", "-Q", "celery,mial,livectl"):  # the last is livectl's own app's
         note = "w1@h reads mial, which is empty and which no queue or route of the settings names"
         becomes(lambda: queues.measure(project.deployment).notes, (note,))
+        (project.folder / "livectl.yaml").write_text("workers: {w1: {queues: [mial]}}")
+        assert queues.measure(project.deployment).notes == ()
 
 
 def test_other_priorities_and_prefixes_are_those_of_the_app(tmp_path: Path, store_url: str) -> None:

@@ -100,6 +100,7 @@ def test_no_line_is_wider_than_the_terminal_and_none_is_missing(size: tuple[int,
             lines = stage.text.split("\n")
             assert len(lines) == size[1]
             assert f"▾ {number}" in stage.text
+            assert "? keys   q leave" in lines[-1]
             assert sum(f"▸ {other} " in stage.text for other in range(1, 7)) == len(panels.ALL_PANELS) - 1
 
     stage.play(scene, size)

@@ -298,11 +298,12 @@ def _unused_queue_notes(
     if deployment.app is None:
         return []
     empty = {queue.name for queue in measured if not _size(queue)}
+    known = {*deployment.layout.queues, *deployment.named_queues, deployments.OWN_QUEUE}
     return [
         f"{worker} reads {queue}, which is empty and which no queue or route of the settings names"
         for worker, queues in sorted(reads.items())
         for queue in queues
-        if queue in empty and queue not in (*deployment.layout.queues, deployments.OWN_QUEUE)
+        if queue in empty and queue not in known
     ]
 
 

@@ -39,6 +39,7 @@ PLAIN_ERRORS = {
     "not supported with autoscale": "its size is that of --autoscale: change that",
     "has no attribute 'grow'": "its pool cannot grow and shrink",
     "has no attribute 'shrink'": "its pool cannot grow and shrink",
+    "Can't shrink pool": "it has not so many places without a job",
     "unknown task": "it has no such task",
 }
 

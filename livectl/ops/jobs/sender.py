@@ -355,7 +355,8 @@ def rebuild_request(deployment: Deployment, job_id: str) -> JobRequest:
         raise LivectlError(f"{job_id}: nothing is known of it", "Its result has expired, or it was never sent here.")
     raise LivectlError(
         f"{job_id}: its arguments were not kept",
-        "Set result_extended in the app, or run it by `livectl worker`; send this one anew with `livectl call`.",
+        "Workers of livectl keep those of jobs that fail, and result_extended in the app those of all; send this one "
+        "anew with `livectl call`.",
     )
 
 

@@ -133,7 +133,7 @@ def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
             _priorities_text(queue.priorities),
             queue.unacked,
             queue.eta,
-            _duration_text(queue.oldest),
+            _duration_text(queue.oldest) if queue.ready != 0 else "",
             queue.consumers,
         )
         rate_cells = (_rate_text(rate.inward), _rate_text(rate.outward)) if rate else ("?", "?") if rates else ()

@@ -18,6 +18,9 @@ class TaskRoute:
     def __init__(self, current: Callable[[], Mapping[str, TaskSettings]]) -> None:
         self._current = current
 
+    def __repr__(self) -> str:
+        return "`tasks:` of livectl.yaml"
+
     def __call__(self, name: str, *_: Any, **__: Any) -> dict[str, Any] | None:
         settings = rule_for(self._current(), name).settings
         route = {"queue": settings.queue, "priority": settings.priority}

@@ -24,7 +24,7 @@ from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from livectl.address import Address
     from livectl.ops.protocol.keys import KeyLayout
@@ -141,7 +141,7 @@ def _probe_worker(deployment: Deployment, probe: Probe) -> ProbeResult:
         if unread := [node for node, queues in queues_by_worker.items() if not queues]:
             return _unhealthy("worker", f"{unread[0]} answers and reads no queue")
         if connection is None:  # looking into the queues of another broker takes too long for a probe
-            return _healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
+            return _healthy("worker", _answering(queues_by_worker))
         return _probe_consuming(connection, layout, query, queues_by_worker)
 
 
@@ -208,22 +208,28 @@ def _no_reply(replies: ControlReplies, destination: tuple[str, ...] | None, host
     )
 
 
+def _answering(workers: Collection[str], besides: str = "") -> str:
+    """That they answer, and what they do besides: a verb that takes an s where it is one worker."""
+    ending = "s" if len(workers) == 1 else ""
+    more = f" and {besides.replace(' ', f'{ending} ', 1)}" if besides else ""
+    return f"{', '.join(sorted(workers))} answer{ending}{more}"
+
+
 def _probe_consuming(
     connection: RedisConnection, layout: KeyLayout, query: _WorkerQuery, queues_by_worker: Mapping[str, Sequence[str]]
 ) -> ProbeResult:
     """Whether messages move: a worker that answers and has nothing to do takes a message that waits."""
-    workers = ", ".join(sorted(queues_by_worker))
     keys = [key for queues in queues_by_worker.values() for queue in queues for key in layout.list_keys(queue)]
     before = _next_messages(connection, keys)
     if not any(before) or _is_busy(query, queues_by_worker):
-        return _healthy("worker", f"{workers} answers")
+        return _healthy("worker", _answering(queues_by_worker))
     time.sleep(STUCK_AFTER_S)
     after = _next_messages(connection, keys)
     stuck = [key for key, earlier, later in zip(keys, before, after, strict=True) if earlier and earlier == later]
     if not stuck or len(stuck) < sum(map(bool, before)) or _is_busy(query, queues_by_worker):
-        return _healthy("worker", f"{workers} answers and takes messages")
+        return _healthy("worker", _answering(queues_by_worker, "take messages"))
     queue = layout.queue_of_list(stuck[0])
-    return _unhealthy("worker", f"{workers} answers, has nothing to do and takes nothing from {queue}")
+    return _unhealthy("worker", f"{_answering(queues_by_worker, f'take nothing from {queue}')}, with nothing to do")
 
 
 def _next_messages(connection: RedisConnection, keys: Sequence[str]) -> list[Any]:
