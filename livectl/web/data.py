@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import msgspec
 
 from livectl import redis_client
-from livectl.errors import LivectlError, ServerError
+from livectl.errors import LivectlError, ServerError, UnfinishedError
 from livectl.live import history, store_reader
 from livectl.live.alerts import outbox
 from livectl.live.store import Store
@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 STREAMERS_KEEP_SECONDS = 1.0  # the list of streamers is never older than this
 FOUND_KEEP_SECONDS, MAX_SEARCHES_KEPT = 5.0, 20
+MAX_LOOK_WAIT_SECONDS = 2.0
 TALLY_KEEP_SECONDS = 10.0
 JOBS_KEEP_SECONDS = 3.0  # workers are asked, so not by each visitor
 MAX_IMAGE_WAITERS = 2  # of the threads that answer: no slow site holds up the page
@@ -124,11 +125,11 @@ class PageData:
         heat_map = history.compute_heat_map(sessions, record.first, self.clock(), self.zone)
         return StreamerPage(streamer_history, heat_map, viewers)
 
-    def matching(self, streamer_filter: StreamerFilter, sort: str = selection.SORTS[0]) -> StreamerList:
-        """Those who fit; of many the first, in this order."""
+    def find_among_many(self, streamer_filter: StreamerFilter, sort: str = selection.SORTS[0]) -> StreamerList | None:
+        """The first of those who fit, in this order; None where all are at hand. UnfinishedError while others look."""
         streamers = self.streamers.get()
         if not streamers.is_part:
-            return streamer_filter.apply(streamers)
+            return None
         if not streamer_filter and sort == selection.SORTS[0]:
             return streamers
         return self._found.get((streamer_filter, sort))
@@ -142,8 +143,13 @@ class PageData:
             yield [record for record in page if streamer_filter.matches(record)]
 
     def _find(self, wanted: tuple[StreamerFilter, str]) -> StreamerList:
-        with self._looking:  # one at a time: each may look at everybody
+        """One at a time: each may look at everybody."""
+        if not self._looking.acquire(timeout=MAX_LOOK_WAIT_SECONDS):
+            raise UnfinishedError("others are searching", "Try again in a moment.")
+        try:
             return self.source.read(lambda client: find_streamers(client, self.streamers.get(), *wanted, self.edits))
+        finally:
+            self._looking.release()
 
     def news(self) -> str:
         """What changes when there is something new to see, apart from viewers."""

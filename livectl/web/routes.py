@@ -9,6 +9,7 @@ import msgspec
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
+from livectl.errors import UnfinishedError
 from livectl.units import format_instant
 from livectl.web import (
     access,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from livectl.web.changes import PageTools
     from livectl.web.data import PageData, StreamerPage
     from livectl.web.said import Said
+    from livectl.web.selection import StreamerFilter
+    from livectl.web.streamer_list import StreamerList
 
 
 MANIFEST = {
@@ -137,16 +140,19 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
         translate, streamer_filter = translations(), selection.parse_filter(request.args)
         arrangement = selection.parse_arrangement(request.args)
         streamers, now = page_data.streamers.get(), _rounded_now(page_data)
-        matching = page_data.matching(streamer_filter, arrangement.sort)
-        news = streamers.news_digest, matching.news_digest
-        made_from = (*news, now, page_data.zone, _failing_targets(page_data), page_data.image_version)
+        found = _find_among_many(page_data, streamer_filter, arrangement.sort)
+        made_from = (streamers.news_digest, now, page_data.zone, _failing_targets(page_data), page_data.image_version)
+
+        def make() -> ResponseBody:
+            matching = found or streamer_filter.apply(streamers)
+            context = views.streamer_list(streamers, matching, streamer_filter, arrangement, translate, now, page_data)
+            return _render_html(context)
+
         response_body = page_data.bodies.get(
             ("wall", streamer_filter, arrangement, *_seen_by()),
-            made_from,
-            lambda: _render_html(
-                views.streamer_list(streamers, matching, streamer_filter, arrangement, translate, now, page_data)
-            ),
-            (streamers.page_digest, matching.page_digest),
+            (*made_from, found and found.news_digest),
+            make,
+            (streamers.page_digest, found and found.page_digest),
         )
         return _respond(response_body, HTML)
 
@@ -158,15 +164,17 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
 
     @flask_blueprint.get("/day")
     def day() -> Response:
-        now = page_data.clock() // DAY_STEP_SECONDS * DAY_STEP_SECONDS
+        streamers, now = page_data.streamers.get(), page_data.clock() // DAY_STEP_SECONDS * DAY_STEP_SECONDS
         shown = days.parse_date(request.args.get("date", ""), now, page_data.zone)
         streamer_filter = selection.parse_filter(request.args)
-        matching = page_data.matching(streamer_filter)
-        response_body = page_data.bodies.get(
-            ("day", shown, streamer_filter, *_seen_by()),
-            (page_data.streamers.get().news_digest, now, page_data.zone, page_data.image_version),
-            lambda: _render_html(views.day(page_data, matching, shown, translations(), now)),
-        )
+        found = _find_among_many(page_data, streamer_filter)
+
+        def make() -> ResponseBody:
+            matching = found or streamer_filter.apply(streamers)
+            return _render_html(views.day(page_data, matching, shown, translations(), now))
+
+        made_from = (streamers.news_digest, now, page_data.zone, page_data.image_version)
+        response_body = page_data.bodies.get(("day", shown, streamer_filter, *_seen_by()), made_from, make)
         return _respond(response_body, HTML)
 
 
@@ -214,10 +222,10 @@ def _serve_feeds(flask_blueprint: Blueprint, page_data: PageData) -> None:
     @flask_blueprint.get("/calendar.ics")
     def calendar() -> Response:
         translate, streamer_filter = translations(), selection.parse_filter(request.args)
-        now = page_data.clock() // HOUR * HOUR
+        now, found = page_data.clock() // HOUR * HOUR, _find_among_many(page_data, streamer_filter)
 
         def make() -> ResponseBody:
-            records = page_data.matching(streamer_filter)
+            records = found or streamer_filter.apply(page_data.streamers.get())
             known = page_data.habits([*records.live, *records.others], now)
             coming = feeds.occasions(known, translate, now)
             return make_body(feeds.write_calendar(coming, translate("calendar_title"), now))
@@ -322,6 +330,15 @@ def _render_html(context: tuple[str, dict[str, Any]]) -> ResponseBody:
     template, variables = context
     variables = look.page_variables(request, variables["t"], variables.get("back", "")) | {"watched": True} | variables
     return make_body(render_template(f"livectl/{template}", **variables).encode())
+
+
+def _find_among_many(
+    page_data: PageData, streamer_filter: StreamerFilter, sort: str = selection.SORTS[0]
+) -> StreamerList | None:
+    try:
+        return page_data.find_among_many(streamer_filter, sort)
+    except UnfinishedError:
+        abort(error_pages.respond(HTTPStatus.TOO_MANY_REQUESTS, "error_busy"))
 
 
 def _failing_targets(page_data: PageData) -> tuple[str, ...]:

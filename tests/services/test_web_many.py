@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
 from livectl.models import State, Streamer, UnresolvedFollow
-from livectl.web import streamer_list
+from livectl.web import data, streamer_list
 from livectl.web.cache import RecentEdits
 from livectl.web.selection import SORTS, StreamerFilter
 from livectl.web.streamer_list import find_streamers, read_streamers
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
 
     from livectl.live.store import Store
+    from livectl.web.streamer_list import StreamerList
 
 NAMES = [f"n{number:02}" for number in range(30)]
 TITLED = {"n03": 'a "quoted" / title', "n04": "日本語 ÜBER \\ all", "n05": "Speedrun"}
@@ -116,6 +117,20 @@ def test_the_search_looks_among_all(visitor: FlaskClient) -> None:
     assert "nosuch" in page(visitor, "/?state=trouble")
     assert "more are not shown" not in page(visitor, "/?q=n03")
     assert visitor.get("/streamers/demo/n17").status_code == 200
+
+
+def test_one_search_at_a_time(visitor: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    meanwhile: list[int] = []
+
+    def find(*args: Any) -> StreamerList:
+        meanwhile.append(visitor.get("/?q=other").status_code)
+        meanwhile.append(visitor.get("/").status_code)
+        return find_streamers(*args)
+
+    monkeypatch.setattr(data, "MAX_LOOK_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("livectl.web.data.find_streamers", find)
+    assert visitor.get("/?q=n03").status_code == 200
+    assert meanwhile == [429, 200]
 
 
 def test_programs_get_all(visitor: FlaskClient) -> None:
