@@ -5,11 +5,12 @@
 A cycle is half a minute: so often the newest pages are read. SHARE makes the site and its pages so much smaller, for
 many cycles (`python -m benchmarks.listing 10000 0.1`); or many are played in pieces, each of another SEED. The site and
 its clock are played: pages shift, fail, lack rows, double them, end too early, and rows of broadcasts that have ended
-stay for a while.
+stay for a while. Ended early, by Ctrl-C or SIGTERM, it tells of the cycles until then.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
@@ -40,7 +41,7 @@ def main(cycles: int = 120, share: float = 1.0, seed: int = 1) -> int:
             store = Store(client)
             store.prepare(shards=SHARDS)
             cpu = time.process_time()
-            site, followed = _play(store, patch, cycles, share, Random(seed))
+            site, followed, cycles = _play(store, patch, cycles, share, Random(seed))
             cpu = time.process_time() - cpu
     asking, told = cycles * int(FOLLOWED * share), followed.result
     print(f"{cycles} cycles; {site.live:,} live, {int(FOLLOWED * share):,} followed; {cpu:.0f} s of CPU")
@@ -54,7 +55,8 @@ def main(cycles: int = 120, share: float = 1.0, seed: int = 1) -> int:
 
 def _play(
     store: Store, patch: pytest.MonkeyPatch, cycles: int, share: float, dice: Random
-) -> tuple[PlayedSite, Followed]:
+) -> tuple[PlayedSite, Followed, int]:
+    """And how many cycles were played."""
     live, population = int(LIVE * share), int(10 * LIVE * share)
     site = PlayedSite(population, live, max(10, int(PAGE * share)), ROUGH, dice, BEGAN)
     site.budget = f"{REQUESTS_A_MINUTE}/m"
@@ -62,8 +64,14 @@ def _play(
     followed.sweep(UNTIL_KNOWN_S)
     followed.result.delays.clear()
     site.list_requests = site.check_requests = 0
-    followed.sweep(cycles * FASTEST_SECONDS)
-    return site, followed
+    over: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: over.append(number))
+    played = 0
+    while played < cycles and not over:
+        followed.sweep(FASTEST_SECONDS)
+        played += 1
+    return site, followed, played
 
 
 if __name__ == "__main__":
