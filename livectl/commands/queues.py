@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -286,10 +287,21 @@ def _purge(
         number = "all" if delayed == total else f"{delayed:,}"
         waiting = f", {number} of which wait for their time" if delayed else ""
         queues = format_names([each.queue for each, _ in plans])
-        click.confirm(f"Take {format_count(total, 'message')} out of {queues}{waiting}?", abort=True, err=True)
+        _ask(f"Take {format_count(total, 'message')} out of {queues}{waiting}?")
     results = []
     for each, _ in plans:
         with context.working(f"taking messages out of {each.queue}"):
             results.append(queue_purge.purge(context.deployment, each, context.cwd / save))
         context.note_change("purge", each.queue)
     return results
+
+
+def _ask(question: str) -> None:
+    """Goes on where somebody says yes."""
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)  # the end of the line of the question
+        raise UsageError("nothing was taken out, as nobody said yes", "--yes does it without a question.") from None

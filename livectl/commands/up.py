@@ -38,7 +38,9 @@ OPEN_PAGE_NOTE = "open to all users here: set web.token"
 @loglevel_option(help="Of logs.")
 @click.option("--beat-options", metavar="TEXT", default="", help='Options of `celery beat`, as in "--max-interval 5".')
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True, help="Of the lines.")
-@click.option("--reload", is_flag=True, help="For development: start workers anew when code below this folder changes.")
+@click.option(
+    "--reload", is_flag=True, help="For development: start workers and beat anew when code below this folder changes."
+)
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
 @pass_command_context
@@ -224,7 +226,11 @@ def _requests(
     requests = members.MemberRequests(factory, workers, read_plan, board.say)
     if not up_options.reload:
         return requests
-    watch_code = CodeWatch(context.cwd, lambda: members.names(context.settings.home), board.say)
+
+    def with_own_code() -> list[str]:
+        return [*members.names(context.settings.home), up.BEAT]
+
+    watch_code = CodeWatch(context.cwd, with_own_code, board.say)
     return lambda: [*requests(), *watch_code()]
 
 

@@ -240,6 +240,7 @@ def test_workers_of_the_settings_are_stopped_and_started_by_name_and_take_new_co
 ) -> None:
     project = Project(tmp_path, store_url, store_url)
     (tmp_path / "livectl.yaml").write_text("workers: {mail: {queues: [mail], pool: solo}, slow: {pool: solo}}\n")
+    (tmp_path / "schedules.yaml").write_text("schedules: {new: {task: proj.later, every: 1s}}\n")
     home = tmp_path / "home"
 
     def pids() -> dict[str, int]:
@@ -257,6 +258,9 @@ def test_workers_of_the_settings_are_stopped_and_started_by_name_and_take_new_co
         wait_for(lambda: pids().get("worker-slow", 0) not in {0, first["worker-slow"]}, what="new code")
         assert list(pids()) == ["worker-slow"], "one that was stopped stays so"
         wait_for(lambda: ". proj.later" in (home / "log" / "worker-slow.log").read_text(), what="the new task")
+        wait_for(
+            lambda: "Sent new (proj.later)" in (home / "log" / "beat.log").read_text(), what="a beat that knows it"
+        )
         slow = pids()["worker-slow"]
         assert ask("restart", "mail@" + socket.gethostname()) == 0
         assert pids().keys() == first.keys()

@@ -45,7 +45,8 @@ PUSH_GRACE_SECONDS = 5.0
 BROKER_GRACE_SECONDS = 10.0
 PAGE_TIMEOUT_SECONDS = 5.0
 
-MEMBER_NAMES = ("broker", "page", "push", "worker", "beat")
+BEAT = "beat"  # which knows the tasks of the code that it was started with
+MEMBER_NAMES = ("broker", "page", "push", "worker", BEAT)
 
 OWN_OPTIONS = frozenset(
     {"-P", "--pool", "-c", "--concurrency", "-Q", "--queues", "-n", "--hostname", "-l", "--loglevel"}
@@ -328,7 +329,7 @@ def _beat_spec(options: UpOptions, environment: Environment, probe: LivenessProb
     argv = launch.beat_command(options.app, loglevel=options.loglevel, schedule=None, extra=options.beat_extra)
     environ = launch.child_environment(environment.environ, options.config)
     return ChildSpec(
-        name="beat",
+        name=BEAT,
         start=lambda: spawn(argv, environ),
         # another scheduler than livectl's leaves no heartbeats
         check_health=None if launch.names_scheduler(options.beat_extra) else probe.is_beat_alive,
