@@ -75,7 +75,7 @@ def watch(store: Store, again: Store, lives: dict[str, list[Session]], dice: Ran
     return changes
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
 def test_every_session_is_told_once_and_no_end_is_false(store_url: str, seed: int) -> None:
     dice = Random(seed)
     lives = {f"n{number:03}": life(dice, f"n{number:03}") for number in range(100)}

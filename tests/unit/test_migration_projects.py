@@ -46,9 +46,9 @@ def test_a_project_is_migrated_proven_and_its_own_tests_pass(project: tuple[str,
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert "settings compared are equal" in " ".join(completed.stdout.split())
 
-    suite = run(folder, *SUITES[kind])
+    suite = run(folder, "-W", "always", *SUITES[kind])
     assert suite.returncode == 0, suite.stderr
-    assert "DeprecationWarning" not in run(folder, "-W", "always", *SUITES[kind]).stderr
+    assert "DeprecationWarning" not in suite.stderr
 
     before = read_files(folder)
     code, output = run_migrate(folder, ".", "--write")
