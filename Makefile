@@ -13,7 +13,7 @@ run: $(VENV)/.run
 	@$(BIN)/livectl up
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
