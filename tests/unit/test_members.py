@@ -51,9 +51,9 @@ def test_a_worker_has_the_options_that_it_is_written_with(tmp_path: Path) -> Non
         ),
         (
             "workers:\n  mail: {pool: threads, autoscale: '9,2'}",
-            "livectl.yaml:2:9: workers.mail: autoscale: ",
+            "livectl.yaml:2:36: workers.mail: autoscale: ",
         ),
-        ("workers:\n  mail: {concurrency: 0}", "livectl.yaml:2:9: workers.mail: concurrency is 0"),
+        ("workers:\n  mail: {concurrency: 0}", "livectl.yaml:2:23: workers.mail: concurrency is 0"),
         ("workers:\n  mail: {uid: me}", "livectl.yaml:2:10: "),
         ("workers:\n  'my mail': {}", "livectl.yaml:2: 'my mail' cannot be a worker's name"),
     ],
