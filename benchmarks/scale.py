@@ -3,6 +3,7 @@
 python -m benchmarks.scale [STREAMERS] [SECTION ...]
 
 lists   a follow list of so many lines, read from its file and applied; a million without STREAMERS
+history what a streamer with fifty sessions takes in memory, and what reading one's and a thousand's costs
 store   one server: lists, pages, claims and records; the calls that took longer than 50 ms of the server's time
 """
 
@@ -17,17 +18,18 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import redis
 
 from benchmarks import run_valkey
-from benchmarks.store import server_cpu, timed
+from benchmarks.store import DAY, LIVED, copy_to, live_a_year, server_cpu, timed
 from livectl.live import polling
 from livectl.live.checker import Checker
 from livectl.live.follows.sync import FollowSync
 from livectl.live.polling import LimitsByPlatform
-from livectl.live.store import Store
+from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 from livectl.settings import Settings
 from livectl.web.cache import RecentEdits
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 STREAMERS = 100_000
 LISTED = 1_000_000
+SESSIONS = 50
 LIVE_SHARE = 20  # one streamer in so many is live
 LONGEST_MS = 50
 URGENT = -15  # of the server, where we may: what it waits for on a busy machine is not its own time
@@ -100,6 +103,30 @@ def apply_list(path: Path, socket: str) -> tuple[tuple[int, int] | None, float, 
         applied = sync.refresh(time.time() + 10)
         used = time.process_time() - before
     return applied, used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def history_section(count: int | None) -> None:
+    """The year of some goes through record; the others get copies of theirs."""
+    count = count or STREAMERS
+    names = [f"u{number:07}" for number in range(count)]
+    with server() as (client, _):
+        store = Store(client)
+        store.prepare()
+        empty = client.info("memory")["used_memory"]
+        timed("follow", count, lambda: store.set_followed(map(named, names), START), client)
+        live_a_year(store, names[:LIVED], Random(7), SESSIONS)
+        copy_to(client, names)
+        client.xtrim(OUTBOX_KEY, maxlen=0, approximate=False)
+        print(f"memory {(client.info('memory')['used_memory'] - empty) / count:.0f} bytes each, {SESSIONS} sessions")
+        timed("the sessions of one", 1, lambda: store.sessions("bench", names[-1:]), client)
+        some = names[-1000:]
+        timed("the sessions of a thousand", len(some), lambda: store.sessions("bench", some), client)
+        timed("prune", count, lambda: store.prune(START + 400 * DAY, START), client)
+        print_slow_calls(client)
+
+
+def named(name: str) -> Streamer:
+    return Streamer(platform="bench", id=name, name=f"Name {name}")
 
 
 def store_section(count: int | None) -> None:
@@ -177,7 +204,7 @@ def extra() -> Streamer:
     return Streamer(platform="bench", id="more")
 
 
-SECTIONS.update(lists=lists_section, store=store_section)
+SECTIONS.update(lists=lists_section, history=history_section, store=store_section)
 
 
 def main(words: list[str]) -> None:

@@ -57,9 +57,9 @@ def seen(name: str, state: State, at: float, number: int) -> Observation:
     )
 
 
-def live_a_year(store: Store, names: list[str], dice: Random) -> None:
-    for number in range(SESSIONS):
-        at = START + number * DAYS * DAY / SESSIONS + dice.random() * 3600
+def live_a_year(store: Store, names: list[str], dice: Random, sessions: int = SESSIONS) -> None:
+    for number in range(sessions):
+        at = START + number * DAYS * DAY / sessions + dice.random() * 3600
         store.record(TERMS, [seen(name, State.LIVE, at, number) for name in names])
         for half in (0, 1):  # not all at once: that would be taken for a broken parser
             for after in (7200.0, 7400.0):
