@@ -181,28 +181,36 @@ class SettingsWatch:
         return {path: (known or {}).get(path) or read_stamp(path) for path in paths}
 
 
-class FileChanges:
-    """Tells what has changed in a file of named entries since the last look. The first look tells nothing."""
+TOO_LONG = "too long to say what changed"
 
-    def __init__(self, read: Callable[[Path], Mapping[str, Any]], clock: Callable[[], float] = time.time) -> None:
+
+class FileChanges:
+    """Tells what has changed in a file of named entries since the last look. The first look tells nothing.
+
+    `read` gives None for a file that is too long to be compared: of that only that it has changed is told.
+    """
+
+    def __init__(
+        self, read: Callable[[Path], Mapping[str, Any] | None], clock: Callable[[], float] = time.time
+    ) -> None:
         self._read = read
         self._clock = clock
+        self._has_looked = False
         self._stamp: FileStamp | None = None
-        self._entries: Mapping[str, Any] | None = None
+        self._entries: Mapping[str, Any] | None = {}
 
     def look(self, path: Path) -> str:
         """A line for people; empty when nothing has changed."""
-        stamp, is_first = read_stamp(path), self._entries is None
+        stamp, is_first = read_stamp(path), not self._has_looked
         if not is_first and (stamp == self._stamp or (stamp and not stamp.is_settled(self._clock()))):
             return ""
-        self._stamp, old = stamp, self._entries or {}
+        self._has_looked, self._stamp, old = True, stamp, self._entries
         try:
             self._entries = self._read(path) if stamp else old
         except LivectlError as error:
-            self._entries = old
             line = f"{path.name} cannot be used, what it said before goes on: {_first_mistake(error)}"
         else:
-            changes = describe_changes(old, self._entries)
+            changes = TOO_LONG if old is None or self._entries is None else describe_changes(old, self._entries)
             line = f"{path.name} read again: {changes}" if changes else ""
             line = line if stamp else f"{path.name} is gone, what it said before goes on"
         return "" if is_first else line

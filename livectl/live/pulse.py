@@ -111,20 +111,24 @@ def read_pulse(address: Address, now: float) -> BoardReading:
     return BoardReading(parts=status_parts(pulse, now), problems=tuple(problems), facts=facts)
 
 
-def read_follows(path: Path) -> dict[str, Any]:
-    """The streamers of the file, by platform and id."""
+def read_follows(path: Path) -> dict[str, Any] | None:
+    """The streamers of the file, by platform and id; None for a long one."""
+    if follow_list.is_long(path):
+        return None
     return {f"{streamer.platform}/{streamer.id}": streamer for streamer in follow_list.load(path, path.name).streamers}
 
 
 def describe_follows(path: Path, name: str) -> str:
     """Who is followed, in a few words."""
     try:
-        streamers = list(read_follows(path))
+        follows = read_follows(path)
     except LivectlError:
         return f"{name} cannot be read: livectl follow list"
-    if not streamers:
+    if follows is None:
+        return f"the long list of {name}: livectl live"
+    if not follows:
         return "nobody yet: livectl follow add ADDRESS"
-    return f"{format_count(len(streamers), 'streamer')} of {name}: {_some(streamers, len(streamers))}"
+    return f"{format_count(len(follows), 'streamer')} of {name}: {_some(list(follows), len(follows))}"
 
 
 def status_parts(pulse: StorePulse, now: float) -> tuple[StatusPart, ...]:

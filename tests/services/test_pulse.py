@@ -14,7 +14,8 @@ from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.live.alerts.outbox import outbox_fields, reported_change
 from livectl.live.cells import target_place
-from livectl.live.pulse import LivePulse, ReportPulse
+from livectl.live.follows import follow_list
+from livectl.live.pulse import LivePulse, ReportPulse, describe_follows
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import BoardEvent, Observation, PollingLimits, State, Streamer
 from livectl.ops import deployment
@@ -148,6 +149,18 @@ def test_a_follow_list_that_changes_is_told(world: World) -> None:
     assert text.startswith("follows.yaml cannot be used, what it said before goes on: ")
     world.follows.unlink()
     assert told(world.read().events) == [("file", "follows.yaml is gone, what it said before goes on")]
+
+
+def test_of_a_long_follow_list_it_is_told_that_it_has_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_list, "LONG_BYTES", 30)
+    world.follows.write_text("follows: [demo/ada, demo/eve]\n" * 2)
+    assert told(world.read().events) == []
+    assert describe_follows(world.follows, "follows.yaml") == "the long list of follows.yaml: livectl live"
+    world.follows.write_text("follows: [demo/ada]\n")
+    again = [("file", "follows.yaml read again: too long to say what changed")]
+    assert told(_read_when_settled(world)) == again
+    world.follows.write_text("follows: [demo/ada, demo/bob, demo/eve]\n")
+    assert told(_read_when_settled(world)) == again
 
 
 def _read_when_settled(world: World) -> tuple[BoardEvent, ...]:

@@ -119,7 +119,7 @@ def test_a_long_list_is_read_and_held_in_pieces(
 
 
 def test_one_at_a_time_reads_a_long_list(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livectl.live.follows.sync.LONG_BYTES", 30)
+    monkeypatch.setattr(follow_list, "LONG_BYTES", 30)
     sync = make_sync(tmp_path, store)
     write(tmp_path, "demo/ada", "demo/bob")
     assert store.hold_list("another", 30.0)

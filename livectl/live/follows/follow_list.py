@@ -35,6 +35,7 @@ MAX_NAME_CHARS = 100
 MAX_LINE_CHARS = 300  # of a line that names nobody
 NAMED_ADDRESS = re.compile(r"([\w-]{1,40})/(\S+)")  # platform/id, whether or not there is such a platform
 LINES_AT_ONCE = 1000
+LONG_BYTES = 1_000_000  # of a file: tens of thousands of lines
 MAX_LINES_LOOKED_AT, MAX_WAITING = 20_000, 1000  # of a file that no worker has read: half a second
 CACHE_PLATFORM, CACHE_KEY = "livectl", "follows"  # the applied list is kept where platforms keep their tokens
 
@@ -69,6 +70,12 @@ class WaitingList(NamedTuple):
 
     streamers: tuple[StreamerRecord, ...] = ()
     problem: str = ""
+
+
+def is_long(path: Path) -> bool:
+    """Whether the file has so many lines that reading it takes a while: they are not held at once then."""
+    stamp = read_stamp(path)
+    return stamp is not None and stamp.size > LONG_BYTES
 
 
 def read_applied(store: Store) -> AppliedList:

@@ -55,7 +55,6 @@ FIRST_LOOKUP_WAIT_S, MAX_LOOKUP_WAIT_S = 5.0, 3600.0
 NOT_LOOKED_UP = "not looked up yet"
 NO_ROOM_WAIT_S = 60.0
 READ_BYTES = 1_000_000
-LONG_BYTES = 1_000_000  # a longer list is read by one process at a time
 HOLD_SECONDS, LINES_A_HOLD = 30.0, 100_000  # the lines take a few seconds
 
 log = logging.getLogger(__name__)
@@ -100,15 +99,16 @@ class FollowSync:
         self._seen_ctime = placed_at
         if digest != applied.digest:
             is_refused = digest == self._refused[0] and now < self._refused[1]
-            return None if is_refused else self._apply(stamp.size, AppliedList(placed_at, digest), now)
+            return None if is_refused else self._apply(AppliedList(placed_at, digest), now)
         if applied.put != placed_at:
             applied = msgspec.structs.replace(applied, put=placed_at)
             self._save_applied(applied)
         return None if applied.whole else self._look_up_again(applied, now)
 
-    def _apply(self, size: int, new: AppliedList, now: float) -> tuple[int, int] | None:
+    def _apply(self, new: AppliedList, now: float) -> tuple[int, int] | None:
+        """A long list is read by one process at a time."""
         token = uuid4().hex
-        if size <= LONG_BYTES:
+        if not follow_list.is_long(self._settings.follows):
             return self._read_list(token, new, now)
         if not self._store.hold_list(token, HOLD_SECONDS):
             return None  # another process reads it
