@@ -177,7 +177,8 @@ def find_strays(client: Any) -> Iterator[Strays]:
         for some in (every[at : at + PROBED_AT_ONCE] for at in range(0, MAX_SHARDS, PROBED_AT_ONCE)):
             for cell, kind in product(_with_something(client, some, MOVED), MOVED):
                 for page in scan_pages(_scan(client, kind), f"{cell.place}{kind}"):
-                    names = [name for name, _ in _rows(kind, page) if _home(platform, kind, name, cells.shards) != cell]
+                    shards = cells.shards  # ServerError where they begin to move meanwhile
+                    names = [name for name, _ in _rows(kind, page) if _shard(kind, name, shards) != cell.shard]
                     if names:
                         yield Strays(cell, kind, names)
 
@@ -273,8 +274,11 @@ class Origin(NamedTuple):
 
 def _home(platform: str, kind: str, name: str, shards: int) -> Cell:
     """The cell that this one belongs to."""
-    bucket = int(name) if kind == "listed" else bucket_of(name)
-    return Cell(platform, bucket % shards)
+    return Cell(platform, _shard(kind, name, shards))
+
+
+def _shard(kind: str, name: str, shards: int) -> int:
+    return (int(name) if kind == "listed" else bucket_of(name)) % shards
 
 
 def _move(client: Any, fence: Fence, origin: Origin, shards: int) -> None:

@@ -191,6 +191,16 @@ def test_a_list_that_comes_before_a_copy_keeps_it_out(client: redis.Redis, bring
     assert known(client) == after
 
 
+def test_counts_of_a_cell_that_is_no_more_are_dropped(client: redis.Redis) -> None:
+    """A worker that recorded before the cells moved, and stood still, noted them afterwards."""
+    lived(client)
+    store_moving.migrate(client, 3, wait=lambda _: None)
+    before = client.hgetall("livectl:{demo}:standing")
+    client.hset("livectl:{demo}:standing", mapping={"9": "5000 4000 0 0", "12": "1 1 0 0"})
+    Store(client).claim([LIMITS], START + 900, 60)
+    assert client.hgetall("livectl:{demo}:standing") == before
+
+
 STOPPING = """
 import os, signal, sys
 import redis

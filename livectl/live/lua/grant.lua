@@ -35,11 +35,16 @@ local function start_repace()
   call('HSET', K.health, 'repace', cjson.encode({now, share, latest(current)}))
 end
 
--- Nearly always all is as it was noted before.
+-- Nearly always all is as it was noted before. Whoever stood still while cells moved may have noted one that is no more.
 local function note_cells()
   local cells = {}
   for at = 7, #ARGV, 2 do cells[#cells + 1] = ARGV[at] end
   if #cells == 0 then return end
+  if call('HLEN', K.standing) > #cells + 1 then
+    local totals = call('HGET', K.standing, 'totals') or ''
+    call('DEL', K.standing)
+    call('HSET', K.standing, 'totals', totals)
+  end
   for at, known in ipairs(call('HMGET', K.standing, unpack(cells))) do
     if known ~= ARGV[6 + 2 * at] then return call('HSET', K.standing, unpack(ARGV, 7)) end
   end
