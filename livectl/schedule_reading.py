@@ -66,11 +66,9 @@ def find_problems(context: CommandContext, snapshot: ScheduleSnapshot) -> dict[s
     """Entry -> why no beat sends it. Without -A nothing is looked at: livectl's own tasks take a second to load."""
     if context.app is None:
         return {}
-    from livectl.ops.schedules import options
+    from livectl.ops.beat import views
 
-    tasks = context.load_tasks()
-    reasons = {entry.name: options.refusal(entry.task, entry.args, entry.kwargs, tasks) for entry in snapshot.schedules}
-    return {name: reason for name, reason in reasons.items() if reason}
+    return views.find_problems(snapshot.schedules, context.load_tasks())
 
 
 def shown_zone(context: CommandContext, zone: str | None) -> str:

@@ -164,6 +164,7 @@ def _read_schedules(source: TopSource) -> Rows:
         key=lambda entry: entry.schedule.name,
         to_view=lambda some: beat_views.render_entries(some, now, source.zone),
         summary=f"{len(schedule.entries)}{f', {paused} paused' if paused else ''}{next_text}",
+        notes=beat_views.reasons(schedule.entries),
         problem="" if schedule.beats else "No beat is at work: livectl up, or livectl beat.",
     )
 

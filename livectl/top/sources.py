@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livectl.errors import LivectlError
 from livectl.live import pulse as live_pulse
 from livectl.live import store_reader
 from livectl.live.store_reader import Everybody
+from livectl.ops import apps
 from livectl.ops import deployment as deployments
 from livectl.ops.beat import views as beat_views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
+from livectl.ops.schedules.options import KnownTasks
 from livectl.ops.services.pulse import JobPulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from livectl.address import Address
     from livectl.models import BoardReading, Job
@@ -47,6 +51,7 @@ class DeploymentSource:
         self._find_deployment = find_deployment
         self._follows: Path = settings.follows
         self._schedules: Path = settings.schedules
+        self._tasks = settings.tasks
         self._store_of_streamers = store_of_streamers
         self._clock = clock
         self._measured: tuple[QueueDepths, float] | None = None
@@ -75,9 +80,12 @@ class DeploymentSource:
     def schedules(self) -> BeatSchedule:
         """What beats send; of an app, which is here, also what is in its own beat_schedule."""
         deployment = self._find_deployment()
-        app = deployment.app
-        snapshot = beat_views.read_snapshot(self._schedules, app=app, optional=True) if app is not None else None
-        return beat_views.read_running(deployment.store_to_read, deployment, self._clock(), snapshot)
+        app, snapshot, tasks = deployment.app, None, None
+        if app is not None:
+            snapshot = beat_views.read_snapshot(self._schedules, app=app, optional=True)
+            with suppress(LivectlError):  # a module of tasks that cannot be imported
+                tasks = KnownTasks(apps.load_tasks(app, Path.cwd()), self._tasks)
+        return beat_views.read_running(deployment.store_to_read, deployment, self._clock(), snapshot, tasks)
 
     def dead_letters(self) -> Sequence[DeadLetterSummary]:
         return dead_letters.list_summaries(self._find_deployment())

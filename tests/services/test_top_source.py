@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def source(store_url: str, tmp_path: Path) -> DeploymentSource:
+    (tmp_path / "schedules.yaml").write_text("schedules: {gone: {task: t.gone, every: 5s}}")
     environ = {"LIVECTL_HOME": str(tmp_path / "home"), "LIVECTL_BROKER": store_url, "LIVECTL_STORE": store_url}
     settings = livectl_settings.load(environ, tmp_path)
     app = make_app(store_url)
@@ -35,7 +36,8 @@ def source(store_url: str, tmp_path: Path) -> DeploymentSource:
 def test_each_panel_reads_the_servers(source: DeploymentSource) -> None:
     rows = {panel.name: read_rows(panel, source) for panel in panels.ALL_PANELS}
     assert rows["Streamers"].summary.startswith("1 of 1 live")
-    assert [entry.schedule.name for entry in rows["Schedules"].items] == ["own"]
+    assert [entry.schedule.name for entry in rows["Schedules"].items] == ["gone", "own"]
+    assert rows["Schedules"].notes[0].startswith('gone is left out: the app has no task "t.gone"')
     assert rows["Workers"].summary == "no workers, 0 running"
     assert rows["Dead letters"].summary == "none"
     assert {name for name, each in rows.items() if each.problem} == {"Schedules"}

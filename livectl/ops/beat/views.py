@@ -17,8 +17,8 @@ from livectl.ops.jobs.history import JobHistory
 from livectl.ops.jobs.outcomes import outcome_bar
 from livectl.ops.jobs.status import StatusLookup
 from livectl.ops.processes import launch
-from livectl.ops.schedules import due_times, schedule_file
-from livectl.render import Column, View, sentence, table
+from livectl.ops.schedules import due_times, options, schedule_file
+from livectl.render import Column, View, sentence, table, with_lines
 from livectl.units import MS_PER_SECOND, format_count, format_instant
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NO_SCHEDULES_TEXT = "No schedules yet; `livectl docs schedules` shows how they are written."
 RUNS_IN_BAR = 10
+MAX_REASONS = 10  # below a list
 ENTRY_COLUMNS = (
     "name",
     Column("task", rank=2, least=20),
@@ -180,14 +181,26 @@ def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
         columns = (*columns, Column("from", rank=2))
     else:
         rows = [row[:-1] for row in rows]
-    return table(columns, rows, data, empty=NO_SCHEDULES_TEXT)
+    return with_lines(table(columns, rows, data, empty=NO_SCHEDULES_TEXT), reasons(entries))
+
+
+def reasons(entries: Sequence[EntryStatus]) -> list[str]:
+    """Why entries are not sent: for that a column may have no room."""
+    lines = [f"{entry.schedule.name} is left out: {entry.problem}" for entry in entries if entry.problem]
+    lines += [
+        f"{entry.schedule.name} is paused: {entry.pause.reason}"
+        for entry in entries
+        if entry.pause and entry.pause.reason and not entry.problem
+    ]
+    more = [f"{len(lines) - MAX_REASONS:,} more are not sent either"] if len(lines) > MAX_REASONS else []
+    return [*lines[:MAX_REASONS], *more]
 
 
 def _format_next(entry: EntryStatus, now: int, zone: str) -> str:
     if entry.problem:
-        return f"left out: {entry.problem}"
+        return "left out"
     if entry.pause:
-        return f"paused: {entry.pause.reason}" if entry.pause.reason else "paused"
+        return "paused"
     if not entry.schedule.enabled:
         return "off"
     next_run = "done" if _is_done(entry.schedule, entry.next, now) else _format_short_time(entry.next, now, zone)
@@ -320,9 +333,16 @@ class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_running(
-    store: Address, deployment: Deployment, now: float, snapshot: ScheduleSnapshot | None = None
+    store: Address,
+    deployment: Deployment,
+    now: float,
+    snapshot: ScheduleSnapshot | None = None,
+    tasks: Mapping[str, Any] | None = None,
 ) -> BeatSchedule:
-    """What the running beats have loaded, as they said it in the store; a snapshot of file and app says it instead."""
+    """What the running beats have loaded, as they said it in the store; a snapshot of file and app says it instead.
+
+    Given the tasks of the app, entries that it cannot run have that as their problem.
+    """
     with redis_client.connect(store) as connection:
         beats = heartbeats.read_activity(connection).heartbeats
         loaded_schedules = heartbeats.read_loaded_schedules(connection)
@@ -334,8 +354,21 @@ def read_running(
     return BeatSchedule(
         beats=len(beats),
         heartbeat_at=max((beat.at / MS_PER_SECOND for beat in beats.values()), default=None),
-        entries=list_entries(scheduled, history, int(now * MS_PER_SECOND), sources=snapshot.sources),
+        entries=list_entries(
+            scheduled,
+            history,
+            int(now * MS_PER_SECOND),
+            find_problems(snapshot.schedules, tasks) if tasks is not None else None,
+            snapshot.sources,
+        ),
     )
+
+
+def find_problems(schedules: Iterable[Schedule], tasks: Mapping[str, Any]) -> dict[str, str]:
+    """Entry -> why no beat of an app with these tasks sends it."""
+    refusals = options.Refusals(tasks)
+    reasons = {entry.name: refusals.of(entry.task, entry.args, entry.kwargs) for entry in schedules}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 class ScheduleSnapshot(msgspec.Struct, frozen=True):
