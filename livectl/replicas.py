@@ -17,7 +17,7 @@ WAIT_MS = 200  # a replica that is well has it in a millisecond or two
 # it is the replica that is ill, and it is better to go on without.
 ALONE_S = 20.0
 
-_alone_since: dict[str, float] = {}  # places whose replicas did not answer when they were last waited for
+_alone_since: dict[str, float] = {}  # servers whose replicas did not answer when they were last waited for
 
 
 def is_cluster(client: Any) -> bool:
@@ -32,27 +32,27 @@ def confirm(client: Any, places: Iterable[str]) -> None:
     """
     if redis_client.is_one_server(client):
         return
-    for primary, place in _primaries(client, [cluster_key(place) for place in places]):
+    for name, primary, place in _primaries(client, [cluster_key(place) for place in places]):
         if not _knows_replicas(client, primary, place):
             continue
         pipe = primary.pipeline(transaction=False)
         pipe.set(f"{place}confirmed", 1)  # a wait is for what its own connection wrote, and for all before that
         pipe.wait(1, WAIT_MS)
         if pipe.execute()[1]:
-            _alone_since.pop(place, None)
-        elif time.monotonic() - _alone_since.setdefault(place, time.monotonic()) < ALONE_S:
+            _alone_since.pop(name, None)
+        elif time.monotonic() - _alone_since.setdefault(name, time.monotonic()) < ALONE_S:
             _look_for_the_primary(client)
             from redis.exceptions import ConnectionError as AwayError
 
             raise AwayError("no replica answers: another server may have taken over")
 
 
-def _primaries(client: Any, places: list[str]) -> list[tuple[Any, str]]:
-    """A client of each server that has some of these places, with one of them."""
+def _primaries(client: Any, places: list[str]) -> list[tuple[str, Any, str]]:
+    """The name and a client of each server that has some of these places, with one of them."""
     if not is_cluster(client):
-        return [(client, place) for place in places[:1]]
+        return [(str(client.connection_pool.master_address), client, place) for place in places[:1]]
     nodes = {client.get_node_from_key(place): place for place in places}
-    return [(client.get_redis_connection(node), place) for node, place in nodes.items()]
+    return [(node.name, client.get_redis_connection(node), place) for node, place in nodes.items()]
 
 
 def _knows_replicas(client: Any, primary: Any, place: str) -> bool:
