@@ -47,7 +47,6 @@ SHARES = {
 PUSHED = {"twitch": DEFAULT_MAX_COST, "kick": MAX_COST}  # of how many the platform tells
 KEYED = {"twitch", "youtube", "kick"}  # whose budget is that of the user's key
 NEWEST_FIRST = {"soop"}  # sites that sort their lists by start
-REQUESTS = {"kick": 6}  # of a check: of the hundred in it, those who are not live are asked by twenties
 HIDDEN = 0.02
 PUSH_S = 1.0  # until it is told
 CONFIRM_S = 120.0  # from the first look that finds nobody to the second, which ends a session
@@ -135,8 +134,15 @@ def limits_of(name: str, exits: int) -> PollingLimits:
     """As published, with the user's keys where they help."""
     limit = platforms.get(name).rate_limit({"client_id": "x", "api_key": "x"})
     rate = parse_rate(limit.budget).per_second
-    capacity = rate * (1 if name in KEYED else exits) / REQUESTS.get(name, limit.requests)
+    capacity = rate * (1 if name in KEYED else exits) / requests_of(name)
     return PollingLimits(platform=name, batch=limit.batch, rate=rate, capacity=capacity)
+
+
+def requests_of(name: str) -> float:
+    """That a check of a whole batch takes, nearly all of whom are not live; rounds are long."""
+    platform = platforms.get(name)
+    limit = platform.rate_limit({"client_id": "x", "api_key": "x"})
+    return limit.requests + (limit.batch / platform.offline_batch if platform.offline_batch else 0.0)
 
 
 def pass_seconds(limits: PollingLimits, followed: int, live: int) -> float | None:
@@ -161,7 +167,7 @@ def _play(limits: PollingLimits, followed: int, world: World, seed: int) -> tupl
 
 def _listed(world: World, limits: PollingLimits, share: float, passes: float, seed: int) -> Outcome:
     dice = Random(seed)
-    left = limits.capacity - limits.rate * listing.BUDGET_SHARE / REQUESTS.get(limits.platform, 1)
+    left = limits.capacity - limits.rate * listing.BUDGET_SHARE / requests_of(limits.platform)
     asked = ask(world, left * limits.batch * share, dice, beside_list=True)
     hidden = {one for one in range(STREAMERS) if one % round(1 / HIDDEN) == 0}
     return Outcome(

@@ -257,6 +257,8 @@ class PollingLimits(msgspec.Struct, frozen=True, kw_only=True):
     exit: str = ""  # of network.exits, with a budget and a circuit of its own; the others are asked by other exits
     exit_number: int = 0  # it serves the cells whose number leaves this rest
     exits: int = 1  # ... divided by how many there are
+    offline_batch: int = 0  # streamers who are not live in one more request; 0: their absence says enough
+    offline_seconds: float = 0.0  # ... which is sent about each of them once in so long
     capacity: float = 0.0  # whole batches a second, by all exits together; 0: as many as the rate has requests
 
     @property

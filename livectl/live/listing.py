@@ -135,6 +135,7 @@ def asking(limits: PollingLimits, followed: int, live: int) -> Cost:
     """What it costs to ask about each who is followed."""
     of_live, interval = _intervals(limits, followed, live)
     requests = (max(1, followed - live) / interval + live / of_live) / limits.batch
+    requests += _confirming(limits, max(1, followed - live), interval)
     return Cost(interval / 2 * _known(limits, interval), requests)
 
 
@@ -142,8 +143,27 @@ def _intervals(limits: PollingLimits, followed: int, live: int) -> tuple[float, 
     """Seconds from check to check of somebody who is live, and of somebody who is not."""
     capacity = (limits.capacity or limits.rate) * limits.batch
     of_live = min(max(LIVE_SOONEST, live / (capacity * LIVE_SHARE)), LIVE_LATEST)
-    spare = max(capacity - live / of_live, capacity * IDLE_SHARE)
-    return of_live, max(limits.fastest, max(1, followed - live) / spare)
+    idle = max(1, followed - live)
+    spare = _beside_confirming(limits, max(capacity - live / of_live, capacity * IDLE_SHARE), idle)
+    return of_live, max(limits.fastest, idle / spare)
+
+
+def _beside_confirming(limits: PollingLimits, spare: float, idle: int) -> float:
+    """How many are asked in a second, as pace.lua has it."""
+    if not limits.offline_batch:
+        return spare
+    requests = spare / limits.batch
+    left = (requests - _confirming(limits, idle, limits.offline_seconds)) * limits.batch
+    if left > 0 and idle / left <= limits.offline_seconds:
+        return left
+    return requests / (1 / limits.batch + 1 / limits.offline_batch)
+
+
+def _confirming(limits: PollingLimits, idle: int, interval: float) -> float:
+    """The requests in a second by which those who are not live are asked about once more."""
+    if not limits.offline_batch:
+        return 0.0
+    return idle / limits.offline_batch / max(interval, limits.offline_seconds)
 
 
 def _known(limits: PollingLimits, interval: float) -> float:
@@ -171,7 +191,10 @@ def listing(limits: PollingLimits, state: ListingState, pages: int, followed: in
     requests = pages / passes
     if pace.passes < pace.whole:
         requests = min(requests, state.news_pages / passes + pages / max(pace.whole, passes))
-    return Cost(shown * passes / 2 + hidden, requests + max(1, followed - live) / rarely / limits.batch)
+    idle = max(1, followed - live)
+    return Cost(
+        shown * passes / 2 + hidden, requests + idle / rarely / limits.batch + _confirming(limits, idle, rarely)
+    )
 
 
 def is_worth_it(limits: PollingLimits, state: ListingState, pages: int, followed: int, live: int) -> bool:

@@ -166,6 +166,8 @@ def polling_limits(settings: Settings, platform: Platform) -> PollingLimits:
         batch=rate_limit.batch,
         rate=budget.per_second,
         capacity=budget.per_second / rate_limit.requests,
+        offline_batch=platform.offline_batch,
+        offline_seconds=platform.offline_seconds,
         keys=fingerprint(keys),
         mode=settings.polling.mode,
         fastest=float(settings.polling.fastest),

@@ -53,6 +53,18 @@ def test_due_times_reckon_with_all_the_requests_that_a_check_takes() -> None:
     assert (limits.batch, limits.capacity) == (10, limits.rate / 10), "it reads ten feeds"
 
 
+@pytest.mark.parametrize(("followed", "interval"), [(200, 300.0), (1_000, 6_000.0)])
+def test_due_times_reckon_with_what_confirms_who_is_not_live(store: Store, followed: int, interval: float) -> None:
+    """Of 3 requests in 300 s, 200 streamers take 2, and a tenth of 10; of 60 in 6,000 s, 1,000 take 10, and 50."""
+    streamers = [Streamer(platform="p", id=str(number)) for number in range(followed)]
+    store.set_followed(streamers, START)
+    limits = PollingLimits(
+        platform="p", batch=100, rate=0.01, mode="uniform", offline_batch=20, offline_seconds=3_000.0
+    )
+    store.record(limits, [Observation(platform="p", id=each.id, state=State.OFFLINE, at=START) for each in streamers])
+    assert cells.due(store._client, "p", "3") == pytest.approx(START + interval)
+
+
 def test_the_settings_say_otherwise() -> None:
     slow = msgspec.structs.replace(SETTINGS, polling=Polling(mode="uniform"))
     assert polling.polling_limits(slow, DEMO).mode == "uniform"

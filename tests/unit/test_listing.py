@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 START = 1_790_000_000.0
+KICK = {"batch": 100, "rate": 0.333, "offline_batch": 20, "offline_seconds": 900.0}
 
 
 class Notes:
@@ -118,8 +119,10 @@ def limits(**changed: Any) -> PollingLimits:
         pytest.param(20_000, 41, {}, True, id="SOOP, many"),
         pytest.param(50, 41, {}, False, id="SOOP, few"),
         pytest.param(20_000, 163, {}, True, id="CHZZK, many"),
-        pytest.param(20_000, 12, {"batch": 100, "rate": 0.333}, True, id="Kick, many"),
-        pytest.param(200, 12, {"batch": 100, "rate": 0.333}, False, id="Kick, few"),
+        pytest.param(20_000, 12, KICK, True, id="Kick, many"),
+        pytest.param(200, 12, KICK, False, id="Kick, few"),
+        pytest.param(5_000, 12, KICK, True, id="Kick, so many that most requests only confirm who is not live"),
+        pytest.param(5_000, 12, {"batch": 100, "rate": 0.333}, False, id="as many, of whom absence says enough"),
         pytest.param(20_000, 1_000, {"batch": 100, "rate": 10.0}, False, id="Twitch, many"),
         pytest.param(1_000_000, 1_000, {"batch": 100, "rate": 10.0}, True, id="Twitch, a million"),
         pytest.param(20_000, 100_000, {}, False, id="a list of millions"),

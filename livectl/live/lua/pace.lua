@@ -16,6 +16,17 @@ local function between(low, value, high)
   return math.max(low, math.min(value, high))
 end
 
+-- How many are asked in a second where who is not live is asked about by another request as well, with so many others
+-- and once in so long.
+local function beside_confirming(terms, spare, idle)
+  local each = terms.offline_batch or 0
+  if each == 0 then return spare end
+  local requests, seldom = spare / terms.batch, terms.offline_seconds
+  local left = (requests - idle / each / seldom) * terms.batch
+  if left > 0 and idle / left <= seldom then return left end
+  return requests / (1 / terms.batch + 1 / each)
+end
+
 -- What holds for all streamers of a platform now, by its counts (followed, live, learned) and the sums of all pulls, as
 -- text: how often who is live is asked, and the budget that is left to the others.
 local function pace(terms, counts, totals)
@@ -23,7 +34,7 @@ local function pace(terms, counts, totals)
   local capacity = ((terms.capacity or 0) > 0 and terms.capacity or terms.rate) * terms.batch
   local of_live = between(LIVE_SOONEST, live / (capacity * LIVE_SHARE), LIVE_LATEST)
   local idle = math.max(1, all - live)
-  local spare = math.max(capacity - live / of_live, capacity * IDLE_SHARE)
+  local spare = beside_confirming(terms, math.max(capacity - live / of_live, capacity * IDLE_SHARE), idle)
   if terms.listed then spare = FLOOR * math.min(spare, idle / terms.fastest) end -- the list shows most of them
   if terms.source ~= 'check' and (terms.shown_for or 0) > 0 then of_live = terms.shown_for end
   local now = {terms = terms, idle = idle, spare = spare, live = of_live, uniform = idle / spare}

@@ -68,6 +68,8 @@ class Platform(NamedTuple):
     recheck: BatchCheck | None = None  # one request for many who were live: only those who still are, and what is known
     recording: Callable[[str], str] | None = None  # where the session of this key can be watched when it has ended
     requests: int = 1  # that a check of a whole batch usually takes
+    offline_batch: int = 0  # of those who are not live, so many are asked about by one more request
+    offline_seconds: float = 0.0  # ... each of them once in so long
 
     def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
         key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking

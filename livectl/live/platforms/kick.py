@@ -429,4 +429,6 @@ PLATFORM = Platform(
     check=with_avatars(check_states, find_avatars, USER_BATCH),
     resolve=resolve,
     names=NameLookup(CHANNEL_BATCH, resolve_batch, observe=observe_names),
+    offline_batch=CHANNEL_BATCH,
+    offline_seconds=OFFLINE_SECONDS,
 )
