@@ -84,9 +84,8 @@ def _rehearse(context: CommandContext, names: list[str], change: str, streamer: 
         wanted = follow_list.parse_argument(streamer, context.settings.follows)
         seen = store_reader.read_history(context.own_store, wanted)
         if seen.record.streamer is None:  # no worker has taken the list over yet
-            listed = [each for each in follow_list.load(context.settings.follows).streamers if each.key == wanted.key]
-            record = msgspec.structs.replace(seen.record, streamer=listed[0] if listed else None)
-            seen = seen._replace(record=record)
+            listed = follow_list.load_only(context.settings.follows, wanted.key)
+            seen = seen._replace(record=msgspec.structs.replace(seen.record, streamer=listed))
     notes = [] if seen or change in {"trouble", "job"} else ["", SAMPLE_NOTE]
     context.show(views.rehearsal_view(reasons.rehearse(context.settings, names, change, seen, time.time()), notes))
 

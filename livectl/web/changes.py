@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
@@ -164,8 +165,12 @@ class Changes:
             named = follow_list.parse_listed(words, path)
         else:
             raise UsageError("nobody is named", "Give the address of a page, or platform/id.")
-        listed = self._with_ids(follow_list.load(path, path.name).streamers)
-        return [entry for entry, key in listed if named.key in {entry.key, key}] or [named]
+        lines = follow_list.read_lines(path, path.name)
+        found: dict[tuple[str, str], Streamer] = {}
+        while some := list(islice(lines, follow_list.LINES_AT_ONCE)):
+            listed = self._with_ids(line.streamer for line in some if isinstance(line.streamer, Streamer))
+            found |= {entry.key: entry for entry, key in listed if named.key in {entry.key, key}}
+        return list(found.values()) or [named]
 
     def _with_ids(self, streamers: Iterable[Streamer]) -> list[tuple[Streamer, tuple[str, str]]]:
         """Entries of the list, each with the platform and id that its name led to."""

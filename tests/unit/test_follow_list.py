@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import FileError
-from livectl.live.follows.follow_list import FollowList, load
+from livectl.live.follows.follow_list import FollowList, load, load_only
 from livectl.models import Streamer
 from tests.support.effort import calls
 from tests.support.follow_lists import addresses, read_list
@@ -112,3 +112,12 @@ def test_lines_that_name_nobody_are_kept_as_they_were_meant() -> None:
         ("", "demo ada"),
     ]
     assert [follow.problem.partition(": ")[0] for follow in follows.unread] == [f"f:{line}" for line in range(2, 8)]
+
+
+def test_one_streamer_is_read_out_of_a_list_with_all_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "follows.yaml"
+    path.write_text("- demo/bob\n- {url: demo/ada, tags: [one]}\n- nobody\n- {url: demo/ada, tags: [two]}\n")
+    ada = load_only(path, ("demo", "ada"))
+    assert ada
+    assert ada.tags == ("one", "two")
+    assert load_only(path, ("demo", "eve")) is None

@@ -140,6 +140,13 @@ def load(path: Path, name: str = "") -> FollowList:
     return merge_lines(read_lines(path, name), name)
 
 
+def load_only(path: Path, key: tuple[str, str]) -> Streamer | None:
+    """The streamer with this platform and name, as the list has them; all others are read and left."""
+    lines = read_lines(path, str(path))
+    own = (line for line in lines if isinstance(line.streamer, Streamer) and line.streamer.key == key)
+    return next(iter(merge_lines(own, str(path)).streamers), None)
+
+
 def read_content(path: Path, name: str) -> bytes:
     """The content of the file; empty if there is no file yet."""
     try:
@@ -267,13 +274,16 @@ def parse_listed(text: str, path: Path) -> Streamer:
     except LivectlError:
         refused = name_refused(text)
         with suppress(LivectlError):
-            if refused.key in {follow.streamer.key for follow in load(path).unread}:
+            lines = (line for line in read_lines(path, str(path)) if not isinstance(line.streamer, Streamer))
+            if any(name_refused(line.written).key == refused.key for line in lines):
                 return refused
         raise
 
 
 def _addresses_by_word(path: Path) -> dict[str, str]:
-    """`platform/id` of the list's streamers, by their ids and names; none where the list cannot be read."""
+    """`platform/id` of the list's streamers, by their ids and names; none where the list is long or cannot be read."""
+    if is_long(path):
+        return {}
     try:
         streamers = load(path).streamers
     except LivectlError:
