@@ -33,9 +33,13 @@ def command(context: CommandContext, *, name: str | None, limit: int, failed: bo
     """
     from livectl import redis_client
     from livectl import schedule_reading as reading
+    from livectl.ops.beat import check_ins
     from livectl.ops.jobs import outcomes
     from livectl.ops.jobs.history import JobHistory
 
     with redis_client.connect(reading.store_address(context), trial_write=False) as connection:
-        runs = JobHistory.over(connection).runs(name or "", limit, failed=failed)
+        history = JobHistory.over(connection)
+        runs = history.runs(name or "", limit, failed=failed)
+        if not runs and name in context.settings.watch.checks:  # what runs elsewhere and checks in
+            runs = history.runs(check_ins.PREFIX + name, limit, failed=failed)
     context.show(outcomes.run_table(runs, reading.shown_zone(context, zone), name or ""))

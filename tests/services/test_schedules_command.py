@@ -17,7 +17,7 @@ from livectl import cli, models, redis_client
 from livectl.address import Address
 from livectl.context import CommandContext
 from livectl.models import Schedule
-from livectl.ops.beat import pauses, run_store, run_views
+from livectl.ops.beat import check_ins, pauses, run_store, run_views
 from livectl.ops.beat.views import RunHistory
 from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
@@ -486,3 +486,13 @@ def test_a_group_is_paused_by_its_name(run: Run, tmp_path: Path, store_url: str)
     assert run("schedules", "resume", "--group", "g", **environ)[0] == 1
     assert run("schedules", "pause", "--group", "none", **environ)[0] == 2
     assert run("schedules", "pause", **environ)[0] == 2
+
+
+def test_the_runs_of_what_checks_in_are_found_by_the_name_that_the_settings_give_it(
+    run: Run, tmp_path: Path, store_url: str
+) -> None:
+    write(tmp_path, "watch: {checks: {backup: {token: s3cret, every: 1d}}}\n", "livectl.yaml")
+    with redis_client.using_store(Address.parse(store_url)) as store:
+        check_ins.note(store, "backup", "start", "", 1_000)
+    rows = [json.loads(run("runs", name, "--json", LIVECTL_STORE=store_url)[1]) for name in ("backup", "check:backup")]
+    assert rows[0] == rows[1] != []
