@@ -38,9 +38,11 @@ MAX_PROBLEM_CHARS = 200
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 
-# Before the rest of what is known of somebody who is offline without trouble, as in shared.lua: state, when seen.
-QUIET_LETTERS = {"o": State.OFFLINE, "r": State.REPLAY}
-QUIET_HEAD_CHARS = 15
+# Before the rest of what is known of somebody without trouble, as in shared.lua: state and when seen; of who is live
+# how many watch, and when that is noted again.
+STATE_LETTERS = {"o": State.OFFLINE, "r": State.REPLAY, "l": State.LIVE}
+SEEN_END, VIEWERS_END, WATCHED_END = 15, 24, 34
+PLAIN_STATES = (State.OFFLINE, State.REPLAY)  # all that is told of them is who they are
 
 # A session in the log is packed as in session.lua: four digits for the start and two for the length, both in minutes.
 LOG_EPOCH_S = 1_577_836_800  # 2020-01-01
@@ -173,7 +175,7 @@ def encode_batch(observations: Sequence[Observation], split: Callable[[str], Cel
     answers: dict[tuple[Any, ...], int] = defaultdict(int)
     for observation in {each.id: each for each in reversed(observations)}.values():
         row, cell = encode_observation(observation), split(observation.id)
-        if observation.state not in QUIET_LETTERS.values() or observation.problem or observation.retry_at is not None:
+        if observation.state not in PLAIN_STATES or observation.problem or observation.retry_at is not None:
             is_live = observation.state is State.LIVE or (observation.state is State.RESTRICTED and bool(row[3]))
             answers[row[1], row[2], is_live, row[8]] += 1
             rows[cell].append(row)
@@ -198,12 +200,16 @@ def _encode_cell(
 
 
 def decode_reading(text: str) -> StoredReading:
-    """Reads what shared.lua packs: JSON, or state and time of a quiet streamer before the rest."""
-    state = QUIET_LETTERS.get(text[:1])
+    """Reads what shared.lua packs: JSON, or what changes most before the rest."""
+    state = STATE_LETTERS.get(text[:1])
     if state is None:
         return msgspec.json.decode(text, type=StoredReading)
-    rest = msgspec.json.decode(text[QUIET_HEAD_CHARS:], type=StoredReading)
-    return msgspec.structs.replace(rest, state=state, seen=float(text[1:QUIET_HEAD_CHARS]))
+    seen = float(text[1:SEEN_END])
+    if state is not State.LIVE:
+        rest = msgspec.json.decode(text[SEEN_END:], type=StoredReading)
+        return msgspec.structs.replace(rest, state=state, seen=seen)
+    rest, viewers = msgspec.json.decode(text[WATCHED_END:], type=StoredReading), int(text[SEEN_END:VIEWERS_END])
+    return msgspec.structs.replace(rest, state=state, seen=seen, viewers=viewers if viewers >= 0 else None)
 
 
 def _stored_page(observation: Observation) -> StoredPage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -155,6 +156,54 @@ def test_sessions(store: Store, case: str) -> None:
     observations, changes = SESSIONS[case]
     assert record_kinds(store, *observations) == changes
     assert [_describe(change) for change in store.changes()] == changes
+
+
+def write_as_json(client: redis.Redis, *names: str) -> None:
+    """Writes the rows of these as stores had them in which a row was JSON as a whole."""
+    for key in client.keys("livectl:*}:now"):
+        for name in names:
+            if text := client.hget(key, name):
+                client.hset(key, name, _as_json(str(text)))
+
+
+def _as_json(row: str) -> str:
+    states = {"o": "offline", "r": "replay", "l": "live"}
+    if row[0] not in states:
+        return row
+    known = {"state": states[row[0]], "seen": float(row[1:15])}
+    if row[0] == "l":
+        known |= {"count_at": int(row[24:34])} | ({"viewers": int(row[15:24])} if int(row[15:24]) >= 0 else {})
+    return msgspec.json.encode(known | msgspec.json.decode(row[34 if row[0] == "l" else 15 :])).decode()
+
+
+@pytest.mark.parametrize("case", SESSIONS)
+def test_sessions_go_on_from_rows_of_an_older_layout(store: Store, client: redis.Redis, case: str) -> None:
+    observations, changes = SESSIONS[case]
+    made = []
+    for observation in observations:
+        made += record_kinds(store, observation)
+        before = store.find_streamers("demo", ["ada", "bob"])
+        write_as_json(client, "ada", "bob")
+        assert store.find_streamers("demo", ["ada", "bob"]) == before
+    assert made == changes
+
+
+def test_who_goes_on_is_noted_alike_by_the_short_way_and_from_an_older_layout(
+    store: Store, client: redis.Redis
+) -> None:
+    looks = [(after, after // 7 % 1000) for after in range(10, 40 * 60, 45)]
+    for after, viewers in [*looks, (3 * 3600, None), (3 * 3600 + 60, 2_000_000_000), (4 * 3600, 5)]:
+        write_as_json(client, "bob")
+        more: dict[str, Any] = {"session": "s/1", "title": "Hello", "viewers": viewers}
+        store.record(LIMITS, [observe("live", after + 0.125, name, **more) for name in ("ada", "bob")])
+        ada, bob = store.find_streamers("demo", ["ada", "bob"])
+        assert msgspec.structs.replace(bob, id="ada", streamer=ada.streamer) == ada
+    curves, cells = store.viewer_curves("demo", ["ada", "bob"]), store.cells
+    assert curves["ada"] == curves["bob"]
+    assert len(curves["ada"].counts) > 20
+    dues = {client.zscore(cells.key("due", "demo", name), name) for name in ("ada", "bob")}
+    assert len(dues) == 1
+    assert str(client.hget(cells.key("now", "demo", "ada"), "ada")).startswith("l")
 
 
 def test_a_batch_recorded_twice_changes_nothing_more(store: Store, client: redis.Redis) -> None:

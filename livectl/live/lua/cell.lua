@@ -6,15 +6,18 @@ local function platform_counts(others)
   }
 end
 
+local SCORE_FORMAT = '%.17g' -- as text, a number of many is written once, and not for each of them
+
 local function next_due(now, id, at)
   return due_by(now, now.totals and call('HGET', K.pull, id), at)
 end
 
--- The same for many at once: those who are asked again within the hour are asked alike where their pull is the same.
+-- The same for many at once, as text: those who are asked again within the hour are asked alike where their pull is the
+-- same.
 local function dues_of(now, ids, at)
   local dues = {}
   if not now.totals then
-    local due = due_by(now, nil, at)
+    local due = string.format(SCORE_FORMAT, due_by(now, nil, at))
     for number = 1, #ids do dues[number] = due end
     return dues
   end
@@ -23,8 +26,9 @@ local function dues_of(now, ids, at)
     local level = pulls and pulls:byte(hour) or 0
     local due = same[level]
     if not due then
-      due = due_by(now, pulls, at)
-      if due <= hour_ends or not pulls then same[level] = due end
+      local number = due_by(now, pulls, at)
+      due = string.format(SCORE_FORMAT, number)
+      if number <= hour_ends or not pulls then same[level] = due end
     end
     dues[number] = due
   end

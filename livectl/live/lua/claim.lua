@@ -65,16 +65,16 @@ local function take()
   local count = math.min(most, call('ZCOUNT', K.due, '-inf', now)) + more
   if count < 1 then return {} end
   local ids, any_shown = call('ZRANGE', K.due, 0, count - 1), call('EXISTS', K.shown) == 1
+  local lapses = string.format('%.17g', now + lease) -- as text: a number would be written anew for each
   for first = 1, #ids, CHUNK do
-    local some, leases = {}, {}
-    for at = first, math.min(first + CHUNK - 1, #ids) do
-      some[#some + 1] = ids[at]
-      leases[#leases + 1], leases[#leases + 2] = now + lease, ids[at]
+    local leases, last = {}, math.min(first + CHUNK - 1, #ids)
+    for at = first, last do
+      leases[2 * (at - first) + 1], leases[2 * (at - first) + 2] = lapses, ids[at]
     end
-    call('ZREM', K.due, unpack(some))
     call('ZADD', K.claimed, unpack(leases))
-    if any_shown then call('SREM', K.shown, unpack(some)) end
+    if any_shown then call('SREM', K.shown, unpack(ids, first, last)) end
   end
+  call('ZREMRANGEBYRANK', K.due, 0, count - 1)
   return ids
 end
 

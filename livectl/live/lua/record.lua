@@ -2,7 +2,8 @@
 -- [followed, live, ending, learned, when somebody was last read as live], the sums of all pulls, the plain ones as
 -- [state, at, ids] rows, the others as rows, and for each plain row the pages of its ids as an array, or nothing.
 -- Plain is "offline" or "replay" without any problem; any other is [id, state, at, session, started, viewers, page,
--- problem, retry_at]. Returns the changes, since when all seem to have gone at once, and the counts of the cell.
+-- problem, retry_at]. Each id comes once. Returns the changes, since when all seem to have gone at once, and the counts of
+-- the cell.
 local MISSING, MISSING_FOR = 3, 3600 -- so often, over so many seconds, before "no such streamer" is believed
 local ASK_AGAIN = 30 -- seconds until a streamer whom the answer left out is checked again
 -- Seconds after a look before somebody is asked because a list shows them; and after one that found a recording.
@@ -10,6 +11,7 @@ local LISTED_AGAIN, LISTED_REPLAY = 60, 900
 local HINT_AGAIN = 900 -- seconds after which a list that may show recordings is not enough, and who is live is asked
 local SURE = {live = true, offline = true, replay = true}
 local GONE = {not_found = true, banned = true}
+local RAW = 10 -- behind the fields of a row: what is known of its streamer
 
 local terms, others = cjson.decode(ARGV[1]), cjson.decode(ARGV[2])
 local plain, sightings = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
@@ -93,12 +95,13 @@ local function unsure(seen, hot)
 end
 
 -- What the whole batch writes at its end, in one call for each key: values and due times by id.
-local names, values, dues, done = {}, {}, {}, {}
+local count, names, values, dues = 0, {}, {}, {}
 
 local function note(id, value, due)
-  names[#names + 1] = id
-  values[#values + 1], values[#values + 2] = id, value
-  dues[#dues + 1], dues[#dues + 2] = due, id
+  count = count + 1
+  names[count] = id
+  values[2 * count - 1], values[2 * count] = id, value
+  dues[2 * count - 1], dues[2 * count] = due, id
 end
 
 local function record(seen, raw)
@@ -111,31 +114,78 @@ local function record(seen, raw)
   note(seen.id, packed(hot), due)
 end
 
--- Those who are followed are recorded as rows; each but once.
-local function record_rows(rows)
+local function ids_of(rows)
   local ids = {}
   for at, row in ipairs(rows) do ids[at] = row[1] end
-  if #ids == 0 then return end
-  local followed = call('HMGET', K.follows, unpack(ids))
-  local states = call('HMGET', K.now, unpack(ids))
-  for at, row in ipairs(rows) do
-    if followed[at] and not done[row[1]] then
-      done[row[1]] = true
-      record(read(row), states[at])
-    end
+  return ids
+end
+
+-- Whether somebody was live without trouble and is live in the same session. Their page may have changed.
+local function goes_on(row)
+  if not row[RAW] or row[RAW]:byte() ~= LETTER.live:byte() then return false end
+  if row[2] ~= 'live' or row[8] ~= '' or terms.source == 'hint' then return false end
+  return row[4] == '' or row[RAW]:find('"session":' .. cjson.encode(row[4]), WATCHED_END, true)
+end
+
+-- Notes how many watch these. Returns from when on that is noted again, by id.
+local function count_viewers(rows)
+  local due, next_counts, changed = {}, {}, {}
+  for _, row in ipairs(rows) do
+    if given(row[6]) and row[3] >= next_count(row[RAW]) then due[#due + 1] = row end
   end
+  if #due == 0 then return next_counts end
+  for at, known in ipairs(call('HMGET', K.viewers, unpack(ids_of(due)))) do
+    local row, text = due[at], nil
+    text, next_counts[row[1]] = counted(known, row[3], row[6])
+    if text then changed[#changed + 1], changed[#changed + 2] = row[1], text end
+  end
+  if #changed > 0 then call('HSET', K.viewers, unpack(changed)) end
+  return next_counts
+end
+
+-- Of those who go on with the same page, nothing but when and by how many they were seen is new. Returns the others.
+local function record_going_on(rows)
+  if #rows == 0 then return rows end
+  local same, others = {}, {}
+  for at, page in ipairs(call('HMGET', K.page, unpack(ids_of(rows)))) do
+    local row = rows[at]
+    local list = (row[7] == '' or row[7] == (page or '{}')) and same or others
+    if row[3] > tonumber(row[RAW]:sub(2, SEEN_END)) then list[#list + 1] = row end
+  end
+  local next_counts, at, head = count_viewers(same), nil, nil
+  for _, row in ipairs(same) do
+    if row[3] ~= at then at, head = row[3], LETTER.live .. string.format(SEEN_FORMAT, row[3]) end
+    local watching = watched(given(row[6]), next_counts[row[1]] or next_count(row[RAW]))
+    note(row[1], head .. watching .. row[RAW]:sub(WATCHED_END + 1), row[3] + now.live)
+  end
+  return others
+end
+
+-- Those who are followed are recorded as rows.
+local function record_rows(rows)
+  if #rows == 0 then return end
+  local ids, going_on, others = ids_of(rows), {}, {}
+  local followed = call('HMGET', K.follows, unpack(ids))
+  for at, raw in ipairs(call('HMGET', K.now, unpack(ids))) do
+    local row = rows[at]
+    row[RAW] = raw
+    local list = goes_on(row) and going_on or others
+    if followed[at] then list[#list + 1] = row end
+  end
+  for _, row in ipairs(others) do record(read(row), row[RAW]) end
+  for _, row in ipairs(record_going_on(going_on)) do record(read(row), row[RAW]) end
 end
 
 -- Whoever is where they were is noted without a look at the rest of what is known. Returns the others, as rows.
 local function record_plain(group, pages_text)
   local state, at, ids = group[1], group[2], group[3]
-  local head = QUIET[state] .. string.format(SEEN_FORMAT, at)
+  local head = LETTER[state] .. string.format(SEEN_FORMAT, at)
+  local letter = head:byte()
   local states, next_dues, rest, pages = call('HMGET', K.now, unpack(ids)), dues_of(now, ids, at), {}, nil
   for number, id in ipairs(ids) do
     local raw = states[number]
-    if raw and raw:byte() == head:byte() then
-      if not done[id] and raw:sub(1, REST_AT - 1) < head then note(id, head .. raw:sub(REST_AT), next_dues[number]) end
-      done[id] = true
+    if raw and raw:byte() == letter then
+      if raw:sub(1, SEEN_END) < head then note(id, head .. raw:sub(SEEN_END + 1), next_dues[number]) end
     else
       pages = pages or pages_text and cjson.decode(pages_text) or {}
       rest[#rest + 1] = {id, state, at, '', '', '', pages[number] or ''}
@@ -146,9 +196,9 @@ end
 
 -- Who was claimed is followed; of the others only those who are.
 local function drop_unfollowed()
-  if #names == 0 or call('ZREM', K.claimed, unpack(names)) == #names then return end
+  if count == 0 or call('ZREM', K.claimed, unpack(names)) == count then return end
   local all_names, all_values, all_dues = names, values, dues
-  names, values, dues = {}, {}, {}
+  count, names, values, dues = 0, {}, {}, {}
   for at, follow in ipairs(call('HMGET', K.follows, unpack(all_names))) do
     if follow then note(all_names[at], all_values[2 * at], all_dues[2 * at - 1]) end
   end
@@ -162,7 +212,7 @@ end
 record_rows(rest)
 record_rows(sightings)
 drop_unfollowed()
-if #names > 0 then
+if count > 0 then
   call('HSET', K.now, unpack(values))
   call('ZADD', K.due, unpack(dues))
 end

@@ -50,28 +50,35 @@ end
 
 -- Notes how many watch, at most sixty times a session: when they are sixty, every second one goes, and steps double.
 -- The text is the minute of the first (four digits), the minutes from one to the next (two), and each count.
-local function note_viewers(seen, hot)
-  if not seen.viewers or seen.at < (hot.count_at or 0) then return end
-  local name, now = K.viewers, math.floor((seen.at - LOG_EPOCH) / 60)
-  local text = call('HGET', name, seen.id) or minutes(seen.at) .. digits(FIRST_STEP, 2)
+-- Returns the text with another count, or nothing where it has that minute, and from when on the next one is noted.
+local function counted(text, at, viewers)
+  local now = math.floor((at - LOG_EPOCH) / 60)
+  text = text or minutes(at) .. digits(FIRST_STEP, 2)
   local first, step, counts = number_of(text:sub(1, 4)), number_of(text:sub(5, 6)), text:sub(7)
   while math.floor((now - first) / step) >= COUNTS do
     if step >= LONGEST_STEP then return end
     counts, step = counts:gsub('(....)....', '%1'), step * 2
   end
-  local at = math.floor((now - first) / step)
-  hot.count_at = LOG_EPOCH + (first + (at + 1) * step) * 60
-  if at < #counts / COUNT then return end
-  counts = counts .. NO_COUNT:rep(at - #counts / COUNT) .. digits(seen.viewers, COUNT)
-  call('HSET', name, seen.id, text:sub(1, 4) .. digits(step, 2) .. counts)
+  local number = math.floor((now - first) / step)
+  local count_at = LOG_EPOCH + (first + (number + 1) * step) * 60
+  if number < #counts / COUNT then return nil, count_at end
+  counts = counts .. NO_COUNT:rep(number - #counts / COUNT) .. digits(viewers, COUNT)
+  return text:sub(1, 4) .. digits(step, 2) .. counts, count_at
+end
+
+local function note_viewers(seen, hot)
+  if not seen.viewers or seen.at < (hot.count_at or 0) then return end
+  local text, count_at = counted(call('HGET', K.viewers, seen.id), seen.at, seen.viewers)
+  hot.count_at = count_at or hot.count_at
+  if text then call('HSET', K.viewers, seen.id, text) end
 end
 
 local function enter_log(id, hot, page)
   local name, recent = K.log, K.recent
   local log = (call('HGET', name, id) or '') .. minutes(hot.started) .. digits((hot.ended - hot.started) / 60, 2)
-  local oldest = minutes(hot.ended - LOG_DAYS * 86400)
+  local oldest = math.floor((hot.ended - LOG_DAYS * 86400 - LOG_EPOCH) / 60)
   log = log:sub(-LOG_LONGEST * LOG_ENTRY)
-  while log:sub(1, 4) < oldest do log = log:sub(LOG_ENTRY + 1) end
+  while number_of(log:sub(1, 4)) < oldest do log = log:sub(LOG_ENTRY + 1) end -- text has the order of the server's locale
   call('HSET', name, id, log)
   local shown = cjson.decode(page)
   local sessions = cjson.decode(call('HGET', recent, id) or '[]')
