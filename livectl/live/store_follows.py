@@ -115,13 +115,15 @@ def add(client: Any, cells: Cells, found: Mapping[str, Streamer], lines: Iterabl
         names = [*found, *told]
         there = {name for name, text in zip(names, client.hmget(UNRESOLVED_KEY, names), strict=True) if text}
         by_cell: dict[Cell, dict[str, str]] = defaultdict(dict)
-        for name in found.keys() & there:
-            streamer = found[name]
-            by_cell[cells.find(*streamer.key)][streamer.id] = store_records.encode_follow(streamer)
+        gone = [name for name in found if name in there]
+        for streamer in map(found.__getitem__, gone):
+            follows, text = by_cell[cells.find(*streamer.key)], store_records.encode_follow(streamer)
+            before = follows.get(streamer.id)
+            follows[streamer.id] = merge_follows(before, text) if before else text
         added = 0
         for cell, known in _read_cells(client, list(by_cell)).items():
             added += _add_to_cell(client, stage, cell, known, by_cell[cell])
-        stage.put_lines([(name, text) for name, text in told.items() if name in there], list(found.keys() & there))
+        stage.put_lines([(name, text) for name, text in told.items() if name in there], gone)
         return added
 
     return _change(client, cells, now, compare) if found or told else 0

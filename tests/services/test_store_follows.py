@@ -168,6 +168,15 @@ def test_who_is_found_for_a_line_that_is_gone_is_not_followed(store: Store) -> N
     assert list(store.unresolved()) == []
 
 
+def test_two_lines_that_turn_out_to_be_of_one_are_taken_together(store: Store) -> None:
+    store.set_followed(people("ab"), START, [line("x"), line("y")])
+    found = {f"demo/{name}": Streamer(platform="demo", id="c", tags=(name,)) for name in "xy"}
+    assert store.follow_found(found, [], START) == 1
+    (record,) = store.find_streamers("demo", ["c"])
+    assert record.streamer
+    assert record.streamer.tags == ("x", "y")
+
+
 def test_lines_that_lead_to_nobody_change_with_the_list(store: Store) -> None:
     lines = [line(f"no{number}") for number in range(7)]
     store.set_followed(people(OLD), START, lines)
