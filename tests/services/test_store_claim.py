@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import redis
 
+from livectl.live import store_claims
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 from tests.support import cells
@@ -78,6 +79,27 @@ def test_two_workers_claim_each_streamer_once(store: Store, store_url: str) -> N
     with ThreadPoolExecutor(8) as workers:
         taken = [name for ids in workers.map(claim, range(8)) for name in ids]
     assert len(taken) == len(set(taken)) == 100
+
+
+def test_sweeps_at_once_claim_others_each_and_pay_for_these_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks who is due; before it takes them, another has taken all that one sweep may take of a platform."""
+    names, wide = follow(store, 7_000), msgspec.structs.replace(LIMITS, rate=10_000.0)
+    share_out, other = store_claims._share_out, list[str]()
+
+    def share_and_be_overtaken(*args: Any) -> None:
+        share_out(*args)
+        monkeypatch.undo()
+        other.extend(claimed(store, limits=wide))
+
+    monkeypatch.setattr(store_claims, "_share_out", share_and_be_overtaken)
+    taken = [claimed(store, limits=wide), other]
+    assert all(taken), "who comes second finds others"
+    taken.append(claimed(store, limits=wide))
+    assert sorted(each for some in taken for each in some) == names
+    requests = sum(-(-len(some) // wide.batch) for some in taken)
+    assert store.spend(wide, 0, START) == wide.rate * 10 - requests
 
 
 def test_what_is_claimed_and_not_recorded_is_due_again(store: Store) -> None:
