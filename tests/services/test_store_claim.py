@@ -157,6 +157,25 @@ def test_a_lost_probe_is_sent_again(store: Store) -> None:
     assert len(claimed(store, 360)) == 10
 
 
+def test_a_platform_that_does_not_answer_is_asked_one_request_at_a_time(store: Store) -> None:
+    """Each that hangs keeps a job from others for as long."""
+    follow(store, 1000)
+    record(store, claimed(store), "network", 5)
+    lost = claimed(store, 10)
+    assert len(lost) == 100, "perhaps it was one answer that was lost"
+    record(store, lost, "network", 14)
+    probe = claimed(store, 16)
+    assert len(probe) == 10
+    assert claimed(store, 40) == claimed(store, 70) == [], "it has not come back"
+    record(store, lost, "network", 15)
+    assert claimed(store, 70) == [], "what was asked before it says nothing of it"
+    record(store, probe, "network", 71)
+    probe = claimed(store, 72)
+    assert len(probe) == 10, "another, as soon as that is known"
+    record(store, probe, "offline", 73)
+    assert len(claimed(store, 82)) == 100, "it answers again"
+
+
 def test_a_wait_is_honoured_by_everybody(store: Store) -> None:
     follow(store, 100)
     record(store, ["n00000"], "rate_limited", 0, retry_at=START + 120)

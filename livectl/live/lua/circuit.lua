@@ -2,6 +2,7 @@
 local STEPS = {300, 600, 1200, 1800} -- seconds that a circuit stays open, at the first block, the second and so on
 local WAIT = 60 -- seconds after a rate limit that names no time
 local PROBE = 60 -- seconds after which a probe without an answer is sent again
+local PATIENCE = 10 -- seconds without any answer, before one request at a time is enough to see whether there is one
 local WINDOW, ENOUGH = 100, 20 -- the last answers that judge a parser: at most, and at least
 local BURST = 10 -- seconds of budget that are saved up at most
 
@@ -71,6 +72,8 @@ local function answer(terms, answers, extra)
   end
   if counts.network == total then
     call('HSETNX', name, 'unreached', last)
+    local probe = call('HMGET', name, 'step', 'probe')
+    if not probe[1] and probe[2] and last >= tonumber(probe[2]) then call('HDEL', name, 'probe') end -- not one before it
   elseif total > 0 then
     call('HDEL', name, 'unreached')
   end

@@ -6,15 +6,17 @@ local counts = {followed = tonumber(ARGV[4]), live = tonumber(ARGV[5]), learned 
 local PACE = {'mode', 'fastest', 'slowest', 'rate', 'batch', 'listed', 'capacity'} -- the limits that due times depend on
 local MOST = 5000 -- ids in one portion, so that no call holds up the store
 
--- Returns how many requests may be sent now: none while the platform is left alone, one while it is probed.
+-- Returns how many requests may be sent now, and whether these are a probe: none while the platform is left alone, or
+-- another probe is out; one while it refuses or does not answer, so that one that hangs keeps one job from others at most.
 local function allowed(tokens)
   local health = fields(K.health)
-  if health.auth == terms.keys then return 0 end
+  if health.auth == terms.keys then return 0, false end
   if health.auth then call('HDEL', K.health, 'auth', 'auth_since') end
-  if now < tonumber(health.wait_until or 0) then return 0 end
-  if not health.step then return math.floor(tokens) end
-  if now < tonumber(health.open_until) or now < tonumber(health.probe or 0) + PROBE then return 0 end
-  return math.min(1, math.floor(tokens))
+  if now < tonumber(health.wait_until or 0) then return 0, false end
+  local silent = health.unreached and now >= tonumber(health.unreached) + PATIENCE
+  if not health.step and not silent then return math.floor(tokens), false end
+  if now < tonumber(health.open_until or 0) or now < tonumber(health.probe or 0) + PROBE then return 0, true end
+  return math.min(1, math.floor(tokens)), true
 end
 
 -- Due times were reckoned by the settings of their day. Where others ask more often, all who wait are due so much sooner,
@@ -54,10 +56,10 @@ note_cells()
 start_repace()
 local repace = call('HGET', K.health, 'repace') or ''
 local tokens = refill(terms, now)
-local requests = allowed(tokens)
+local requests, is_probe = allowed(tokens)
 local totals = terms.listed and call('HGET', K.standing, 'totals') or ''
 if requests < 1 or waiting == 0 then return {0, 0, repace, totals} end
 local spent = math.ceil(math.min(waiting, requests * terms.batch, MOST) / terms.batch)
 spend(tokens - spent, now)
-if call('HEXISTS', K.health, 'step') == 1 then call('HSET', K.health, 'probe', now) end
+if is_probe then call('HSET', K.health, 'probe', now) end
 return {math.min(spent * terms.batch, MOST), spent, repace, totals}
