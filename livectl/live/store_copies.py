@@ -98,21 +98,28 @@ class Copy(NamedTuple):
     """A file that was read as a whole."""
 
     digest: str
-    platforms: frozenset[str]
-    places: frozenset[str]  # beside cells and what belongs to nobody
+    platforms: set[str]
+    places: set[str]  # beside cells and what belongs to nobody
+    targets: set[str]
+    last_change: str  # its number
 
 
 def read_copy(file: IO[bytes], name: str) -> Copy:
     """FileError for a file that cannot be read as a whole; nothing is written."""
     digest, platforms, places = hashlib.blake2b(digest_size=DIGEST_BYTES), set[str](), set[str]()
+    targets, last_change = set[str](), ""
     for line in _parse(file, name, digest):
         if isinstance(line, StreamerLine):
             platforms.add(line.platform)
-        elif isinstance(line, HashLine) and line.key.startswith(ALIAS_PREFIX):
+        elif isinstance(line, ChangeLine):
+            last_change = line.number
+        elif line.key.startswith(ALIAS_PREFIX):
             platforms.add(line.key.removeprefix(ALIAS_PREFIX))
-        elif isinstance(line, HashLine | ScoresLine):
+        else:
             places.add(_place_and_kind(line.key)[0])
-    return Copy(digest.hexdigest(), frozenset(platforms), frozenset(places))
+            if isinstance(line, HashLine) and line.key == TARGETS_KEY:
+                targets |= line.fields.keys()
+    return Copy(digest.hexdigest(), platforms, places, targets, last_change)
 
 
 def import_lines(client: Any, file: IO[bytes], name: str, now: float, shards: int | None = None) -> int:
@@ -128,9 +135,12 @@ def import_lines(client: Any, file: IO[bytes], name: str, now: float, shards: in
         possible = [cell.place for platform in copy.platforms for cell in cells.possible(platform)]
         fence.close([COMMON, *copy.places, *possible])
         _begin(client, fence, copy, name)
-        _bring_changes(client, fence, (line for line in _parse(file, name) if isinstance(line, ChangeLine)))
-        rest = (line for line in _parse(file, name) if not isinstance(line, ChangeLine))
-        streamers, used = _fill(client, fence, cells, rest, now)
+        # What targets took comes before the changes, and these before anybody is asked: nothing is told twice, and what
+        # is told of next comes behind.
+        _start_new_targets(client, fence, copy)
+        _fill(client, fence, cells, _only(file, name, HashLine | ScoresLine), now)
+        _bring_changes(client, fence, _only(file, name, ChangeLine))
+        streamers, used = _fill(client, fence, cells, _only(file, name, StreamerLine), now)
         store_moving.put_in_place(client, used, now)
         standing.refresh(client, cells, used)
         fence.change(COMMON, "migrating", "DEL")
@@ -149,8 +159,20 @@ def _begin(client: Any, fence: Fence, copy: Copy, name: str) -> None:
         )
 
 
+def _start_new_targets(client: Any, fence: Fence, copy: Copy) -> None:
+    """A target that this store knows and the copy does not is told of what comes after the copy."""
+    for name in client.hkeys(TARGETS_KEY):
+        if name.strip() and name not in copy.targets and copy.last_change:
+            fence.close([target_place(name)])
+            fence.change(target_place(name), "state", "HSET", "cursor", copy.last_change)
+
+
+def _only(file: IO[bytes], name: str, kinds: Any) -> Iterator[Any]:
+    """The lines of these kinds."""
+    return (line for line in _parse(file, name) if isinstance(line, kinds))
+
+
 def _bring_changes(client: Any, fence: Fence, changes: Iterator[ChangeLine]) -> None:
-    """They come before anybody is followed: whatever is told of by then gets a higher number."""
     last = _last_change(client)
     left = (change for change in changes if _parts(change.number) > last)
     while piece := list(islice(left, PIECE)):

@@ -52,6 +52,8 @@ def lived(client: redis.Redis) -> Store:
         see(store, "offline", after, "abc")
     store.save_poll_weights("demo", dict.fromkeys("abcdef", "5" * 168))
     store.save_aliases("demo", {"Ada": "a"})
+    client.hset("livectl:{-}:targets", "phone", "here\nmark")
+    client.zadd("livectl:{target:phone}:told", {"demo/a/1/live": START})
     return store
 
 
@@ -155,6 +157,8 @@ def test_a_copy_comes_in_while_workers_run(client: redis.Redis, bring_in: Callab
     worker, inbox = Store(client), Store(client)
     worker.prepare()
     assert inbox.cells.shards == 16  # and it takes that as known for a while
+    client.hset("livectl:{-}:targets", "mail", "there\nmark")  # of the settings here: the copy does not know it
+    client.hset("livectl:{target:mail}:state", "cursor", "0-0")
 
     def work(number: int) -> None:
         if number == 0:
@@ -163,6 +167,8 @@ def test_a_copy_comes_in_while_workers_run(client: redis.Redis, bring_in: Callab
             with pytest.raises(ServerError, match="half filled from a copy"):
                 refused()
         see(inbox, "live", 2000, "abc", session="2")
+        if worker.changes():  # a worker that was about to deliver them sees which were told already
+            assert client.exists("livectl:{target:phone}:told")
 
     with pytest.MonkeyPatch.context() as patch:
         before_each_change(patch, work)
@@ -172,6 +178,7 @@ def test_a_copy_comes_in_while_workers_run(client: redis.Redis, bring_in: Callab
     assert len(worker.sessions("demo", ["a"])["a"]) == 2
     told = [(change.id, change.kind) for change in worker.changes()]
     assert (len(told), len(set(told[:9])), set(told[9:])) == (12, 9, {(name, "began") for name in "abc"})
+    assert client.hget("livectl:{target:mail}:state", "cursor") == worker.changes()[8].number
     assert store_upkeep.check(client, START + 2000) == []
 
 
