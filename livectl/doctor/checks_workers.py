@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,15 @@ def check_unknown_tasks(facts: Facts) -> Iterator[Finding]:
     for task, queue in facts.routes.items():
         if task not in known_tasks and app_tasks:
             yield _unknown_task(f"{task} is routed to {queue}", task, app_tasks, "the app has no such task")
+    for name in facts.task_entries:  # those of another app may stand there too
+        if not any(fnmatchcase(task, name) for task in known_tasks) and (meant := did_you_mean(name, known_tasks)):
+            yield Finding(
+                id="unknown-task",
+                level="warn",
+                title=f"{name} under tasks: in livectl.yaml fits no task",
+                evidence=f"what it says counts for none of the {len(app_tasks)} tasks of the app",
+                cure=meant,
+            )
 
 
 def check_arguments(facts: Facts) -> Iterator[Finding]:

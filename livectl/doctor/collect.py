@@ -22,6 +22,7 @@ from livectl.errors import LivectlError, SecretUnsetError, ServerError, Settings
 from livectl.ops import apps, deployment, scheduler
 from livectl.ops.beat.views import ScheduleSnapshot, read_snapshot
 from livectl.ops.processes import launch, running_settings
+from livectl.ops.schedules.options import KnownTasks
 from livectl.redaction import redact_text
 from livectl.secret import UnsetAddress
 
@@ -78,7 +79,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
     )
     try:
         app = apps.load(name, cwd, read_settings=False) if name else celeryapp.create_app(settings)
-        tasks = dict(apps.load_tasks(app, cwd))
+        tasks = KnownTasks(apps.load_tasks(app, cwd), settings.tasks)
         app_settings = collect_app.read_settings(app, environ)
     except ServerError as error:  # livectl's own app, which has no broker
         broker = ServerFacts(role="broker", address="", error=error.message, cure=error.hint, is_away=True)
@@ -94,6 +95,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         facts,
         settings=app_settings,
         tasks=collect_app.list_tasks(app, tasks),
+        task_entries=tuple(settings.tasks),
         routes=collect_app.list_routes(app),
         rabbitmq=collect_app.read_rabbitmq(app),
         why_stock=collect_app.why_stock(app, settings),

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livectl.doctor.facts import AppProcess, RabbitFacts, SettingsFacts, TaskFacts, WrittenSetting
-from livectl.ops import task_signature
 from livectl.ops.processes import launch
+from livectl.ops.schedules.options import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,13 +105,13 @@ def read_rabbitmq(app: Any) -> RabbitFacts | None:
 
 
 def find_argument_errors(schedules: Sequence[Schedule], app_tasks: Mapping[str, Any]) -> dict[str, str]:
-    """Entry -> why its task does not take its arguments."""
-    errors = {}
-    for entry in schedules:
-        task = app_tasks.get(entry.task)
-        if task is not None and (error := task_signature.argument_error(task.name, task, entry.args, entry.kwargs)):
-            errors[entry.name] = error
-    return errors
+    """Entry -> why its task does not take its arguments, or a worker would set its jobs aside for them."""
+    refusals = Refusals(app_tasks)
+    return {
+        entry.name: error
+        for entry in schedules
+        if entry.task in app_tasks and (error := refusals.of(entry.task, entry.args, entry.kwargs))
+    }
 
 
 def list_routes(app: Any) -> dict[str, str]:

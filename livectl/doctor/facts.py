@@ -208,6 +208,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     settings: SettingsFacts = SettingsFacts()
     rabbitmq: RabbitFacts | None = None  # of an app that is on one
     tasks: tuple[TaskFacts, ...] = ()
+    task_entries: tuple[str, ...] = ()  # names and patterns under `tasks:` in livectl.yaml
     schedule: tuple[Schedule, ...] = ()  # the entries that are enabled
     schedule_error: str = ""
     timezone_error: str = ""  # of the app

@@ -207,6 +207,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
         ),
         [],
     ),
+    (Facts(tasks=(TaskFacts(name="proj.mail"),), task_entries=("proj.mial",)), ["unknown-task"]),
+    (Facts(tasks=(TaskFacts(name="proj.mail"),), task_entries=("proj.*", "proj.mail", "other.thing")), []),
     (Facts(queues=(Queue(name="mail", ready=3),), survey=WorkerSurvey(workers=(WORKER,))), ["queue-unread"]),
     (Facts(queues=(Queue(name="mail", ready=0),), survey=WorkerSurvey(workers=(WORKER,))), []),
     (Facts(queues=(Queue(name="mail", ready=3),), survey=WorkerSurvey(workers=(WORKER,), silent=1)), []),
