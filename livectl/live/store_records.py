@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # Characters kept of each text, so that a streamer takes about 1 KiB at most.
 MAX_CHARS = {"title": 200, "category": 60, "name": 60, "url": 200}
 MAX_IMAGE_CHARS = {"cover": 500, "avatar": 500}  # of an address: one that is cut leads nowhere
+_SHOWN = attrgetter(*MAX_CHARS, *MAX_IMAGE_CHARS)
 MAX_PROBLEM_CHARS = 200
 
 # The digits of packed numbers, as in shared.lua: in the order of their bytes, so that packed numbers compare as text.
@@ -145,7 +147,7 @@ def decode_follow(text: str) -> StoredFollow:
 
 def encode_observation(observation: Observation) -> tuple[Any, ...]:
     """The row that record.lua reads."""
-    page = _stored_page(observation)
+    page = _stored_page(observation) if any(_SHOWN(observation)) else EMPTY_PAGE
     return (
         observation.id,
         observation.state,
