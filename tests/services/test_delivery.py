@@ -623,6 +623,25 @@ def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
     assert len(receiver.taken) == 2
 
 
+def test_of_many_who_streamed_the_digest_names_the_longest_and_counts_the_others(
+    world: World, receiver: Receiver
+) -> None:
+    world.targets = {"hook": hook(receiver, digest=13 * 60)}
+    names = [f"n{number:02}" for number in range(13)]
+    world.follow(*names)
+    world.dispatcher.deliver_digests()
+    for name in names:
+        world.see("live", name, name=name)
+        world.now += 60
+    world.now = NOON + HOUR + 5
+    world.dispatcher.deliver_digests()
+    (payload,) = receiver.taken
+    *lines, last = payload["body"].splitlines()
+    assert payload["title"].startswith("13 streamed since ")
+    assert [line.partition(":")[0] for line in lines] == names[:5]
+    assert last == "Also n05, n06, n07, n08, n09 and 3 more."
+
+
 def test_when_a_digest_was_due_last() -> None:
     paris = "Europe/Paris"
     autumn = 1_792_890_000.0  # 2026-10-25 01:00 UTC: clocks go back an hour right then

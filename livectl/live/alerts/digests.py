@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from livectl.live.alerts import rules
-from livectl.live.alerts.message import display_name, join_names, plain_alert, recording_address, single_line
+from livectl.live.alerts.message import MAX_NAMES, display_name, join_names, plain_alert, recording_address, single_line
 from livectl.models import State
 from livectl.units import format_hours_and_minutes, format_local_time
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MINUTES_PER_HOUR = 60
 MAX_STREAMERS_LISTED = 5  # in a digest, a line each
+MAX_NAMED = MAX_STREAMERS_LISTED + MAX_NAMES  # the others are counted
 MAX_LINES = 20  # of a message about what was missed
 
 
@@ -81,24 +83,27 @@ def last_due_time(at: TimeOfDay, now: float, zone: str) -> float:
 
 def build_digest(name: str, target: Target, store: Store, since: float, due: float, zone: str) -> Alert | None:
     """One alert that sums up who streamed and who could not be checked; None if there is nothing to report."""
-    activities: list[StreamerActivity] = []
+    longest: list[StreamerActivity] = []
+    count = live_count = 0
     troubles: Counter[tuple[str, State]] = Counter()
     for page in store.pages():  # a thousand at a time, of however many
         records = [
             record for record in page if record.streamer and rules.accepts_streamer(name, target, record.streamer)
         ]
-        activities += _find_activities(store, records, since, due)
+        activities = list(_find_activities(store, records, since, due))
+        count, live_count = count + len(activities), live_count + sum(activity.is_live for activity in activities)
+        longest = heapq.nlargest(MAX_NAMED, [*longest, *activities], key=lambda activity: activity.seconds)
         troubles.update((record.platform, record.trouble) for record in records if record.trouble)
-    activities.sort(key=lambda activity: activity.seconds, reverse=True)
     unchecked_lines = _unchecked_lines(troubles)
-    if not activities and not unchecked_lines:
+    if not longest and not unchecked_lines:
         return None
-    title = f"{len(activities) or 'nobody'} streamed since {format_local_time(since, zone)}"
-    if live_count := sum(activity.is_live for activity in activities):
+    title = f"{count or 'nobody'} streamed since {format_local_time(since, zone)}"
+    if live_count:
         title += f", {live_count} live now"
-    lines = [_activity_line(activity) for activity in activities[:MAX_STREAMERS_LISTED]]
-    if others := activities[MAX_STREAMERS_LISTED:]:
-        lines.append(f"Also {join_names([activity.name for activity in others])}.")
+    lines = [_activity_line(activity) for activity in longest[:MAX_STREAMERS_LISTED]]
+    if others := longest[MAX_STREAMERS_LISTED:]:
+        names = [activity.name for activity in others]
+        lines.append(f"Also {join_names(names, count - MAX_STREAMERS_LISTED)}.")
     number = digest_number(due)
     return plain_alert(name, target, "digest", title, lines + unchecked_lines, (number, number))
 

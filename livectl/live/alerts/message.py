@@ -196,8 +196,9 @@ def alert_kind(change: Change) -> AlertKind:
     return kind
 
 
-def join_names(names: Sequence[str]) -> str:
-    shown, hidden_count = names[:MAX_NAMES], len(names) - MAX_NAMES
+def join_names(names: Sequence[str], count: int | None = None) -> str:
+    """The first names, and how many more there are: of these, or of so many."""
+    shown, hidden_count = names[:MAX_NAMES], (len(names) if count is None else count) - MAX_NAMES
     return ", ".join(shown) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
