@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
     from livectl.settings_watch import SettingsWatch
 
+MAX_WAITING_JOBS = 20  # in the queue of a platform, before a sweep sends more there
 LEARN_JOBS = 2  # after a sweep, of a second each: so much of all the workers' time is for learning
 LEARN_EXPIRES_S = 5.0  # the next sweep sends others
 MAX_WAIT_S = 30.0  # of a job in a worker: on Redis, one that waits longer might run twice
@@ -68,6 +69,8 @@ def sweep(self: Task) -> None:
     wiring, now = _wiring.get(), time.time()
     sweeper, queues = wiring.sweeper, wiring.settings.platform_queues
     sweeper.refresh_follows(now)
+    full = _full_queues(wiring.settings)
+    left_out = [platform for platform, queue in queues.items() if queue in full]
 
     def send(task: str, jobs: Iterable[ListingJob | CheckBatch]) -> None:
         drafts = [
@@ -76,12 +79,25 @@ def sweep(self: Task) -> None:
         ]
         publish_many.publish_jobs(self.app, task, drafts, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS))
 
-    send(list_live.name, sweeper.lister.claim(now))
-    for batches in sweeper.claim(now):
+    send(list_live.name, sweeper.lister.claim(now, left_out))
+    for batches in sweeper.claim(now, left_out):
         send(check.name, batches)
     if sweeper.learn_habits(now) == MAX_LEARNED:
         jobs = [publish_many.JobDraft(id=str(uuid4()), args=(), brief="()") for _ in range(LEARN_JOBS)]
         publish_many.publish_jobs(self.app, learn.name, jobs, publish_many.SendOptions(expires=LEARN_EXPIRES_S))
+
+
+def _full_queues(settings: Settings) -> set[str]:
+    """The queues of platforms whose workers do not keep up, or do not run: what is sent there would only expire.
+
+    The usual queue needs no look: the next sweep waits behind what this one sends.
+    """
+    from livectl.ops import deployment
+    from livectl.ops.cluster import queues
+
+    names = {*settings.platform_queues.values()}
+    own = deployment.own_deployment(settings) if names else None
+    return {name for name in names if own and queues.count_ready(own, (name,)) > MAX_WAITING_JOBS}
 
 
 @shared_task(name="livectl.check", bind=True, max_retries=None, throws=EXPECTED_ERRORS)

@@ -20,7 +20,7 @@ from livectl.live.store_away import write_when_back
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from livectl.live.network.check_cache import NameCache
     from livectl.live.platforms.base import CheckContext, Platform
@@ -209,13 +209,13 @@ class Sweeper:
     def refresh_follows(self, now: float) -> None:
         self._follow_sync.refresh(now)
 
-    def claim(self, now: float) -> Iterator[list[CheckBatch]]:
-        """Claims the streamers who are due, as jobs.
+    def claim(self, now: float, leave_out: Collection[str] = ()) -> Iterator[list[CheckBatch]]:
+        """Claims the streamers who are due, as jobs: of all platforms but those to be left out.
 
         Each step claims when it is asked for, so that streamers whose jobs cannot be sent are not claimed.
         """
         for _ in range(MAX_CLAIMS_PER_SWEEP):
-            batches = polling.claim(self._store, self._limits, now, CLAIM_SECONDS)
+            batches = polling.claim(self._store, self._limits, now, CLAIM_SECONDS, leave_out)
             if not batches:
                 return
             yield batches

@@ -23,7 +23,7 @@ from livectl.models import Observation, PlatformHealth, State
 from livectl.redaction import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.platforms.base import ListingPage, Platform
@@ -230,9 +230,12 @@ class Lister:
 
     # For a sweep
 
-    def claim(self, now: float) -> Iterator[ListingJob]:
-        """The lists that are read on now, as jobs. Any number of sweeps may claim: each list has one reader."""
-        names = [name for name in self._store.platforms() if polling.may_list(self._settings, name)]
+    def claim(self, now: float, leave_out: Collection[str] = ()) -> Iterator[ListingJob]:
+        """The lists that are read on now, as jobs: of all platforms but those to be left out.
+
+        Any number of sweeps may claim: each list has one reader."""
+        others = [name for name in self._store.platforms() if name not in leave_out]
+        names = [name for name in others if polling.may_list(self._settings, name)]
         texts, healths = self._store.listings(names), None
         for name in names:
             state = _decode(texts.get(name))

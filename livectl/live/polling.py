@@ -24,7 +24,7 @@ from livectl.models import PollingLimits, State
 from livectl.units import parse_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from livectl.live.platforms.base import Platform
     from livectl.live.store import Store
@@ -250,12 +250,15 @@ def let_in(options: Sequence[PollingLimits], health: PlatformHealth, now: float)
     return [each for each, way in ways if not is_left_alone(way, now) and not (way.exit and way.unreached)]
 
 
-def claim(store: Store, limits: LimitsByPlatform, now: float, lease: float) -> list[CheckBatch]:
-    """Claims the streamers who are due, within each platform's budget, as batches of the size of a job.
+def claim(
+    store: Store, limits: LimitsByPlatform, now: float, lease: float, leave_out: Collection[str] = ()
+) -> list[CheckBatch]:
+    """Claims the streamers who are due, within each platform's budget, as batches of the size of a job: of all
+    platforms but those to be left out.
 
     A streamer who is not recorded within `lease` seconds is due again.
     """
-    usable = [platform for platform in store.platforms() if _is_usable(platform)]
+    usable = [platform for platform in store.platforms() if platform not in leave_out and _is_usable(platform)]
     for platform in usable:
         limits.note_exits(store, platform)
     usable_limits = [each for platform in usable for each in limits.by_exits(platform, now)]

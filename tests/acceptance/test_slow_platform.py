@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from livectl.tasks import MAX_WAITING_JOBS
 from tests.support.fake_platforms import Fakes
 from tests.support.processes import answer, livectl
 from tests.support.waiting import wait_for
@@ -68,9 +69,13 @@ def test_without_any_setting(followed: Followed) -> None:
 
 def test_with_a_queue_of_its_own_not_even_where_one_job_runs_at_a_time(followed: Followed, store_url: str) -> None:
     followed.write(", queue: slow")
+    with redis.Redis.from_url(store_url) as broker:
+        broker.lpush("slow", *["not read"] * (MAX_WAITING_JOBS + 1))
     with followed.worker("-c", "1", "-X", "slow", "-B"), redis.Redis.from_url(store_url) as broker:
-        wait_for(lambda: broker.llen("slow"))
         wait_for(lambda: followed.is_asked("huya", LOOKS), what="looks at the platform that answers")
+        assert broker.llen("slow") == MAX_WAITING_JOBS + 1, "nothing more is sent where so much waits"
+        broker.delete("slow")
+        wait_for(lambda: broker.llen("slow"))
         doctor = answer("doctor", "--json", cwd=followed.folder, environ=followed.environ)
         titles = {finding["id"]: finding["title"] for finding in json.loads(doctor.stdout)}
         assert titles["queue-unread"] == "Nobody reads the queue slow"

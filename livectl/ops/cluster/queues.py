@@ -117,9 +117,9 @@ def measure_ready(deployment: Deployment) -> dict[str, int]:
     return ready
 
 
-def count_ready(deployment: Deployment) -> int:
-    """How many messages are ready in the queues of the settings: all that is asked is their lengths."""
-    names = deployment.layout.queues
+def count_ready(deployment: Deployment, names: Sequence[str] = ()) -> int:
+    """How many messages are ready in these queues, or in those of the settings: all that is asked is their lengths."""
+    names = names or deployment.layout.queues
     if deployment.redis_broker is None:
         return _count_ready_through_kombu(deployment, names)
     keys = [key for name in names for key in deployment.layout.list_keys(name)]
