@@ -21,7 +21,7 @@ import pytest
 import redis
 
 from benchmarks import run_valkey
-from livectl.live.listing import FASTEST_SECONDS
+from livectl.live.listing_plan import FASTEST_SECONDS
 from livectl.live.store import Store
 from tests.support.played_list import Faults, PlayedSite
 from tests.support.played_sweeps import Followed

@@ -8,7 +8,7 @@ The clock is played, and nothing is asked. The model:
 - A thousand of them stand for all: each platform's budget is cut down by the same share, so that they wait for each
   other as a million would. Whoever is due waits for their turn; who is live is asked every 60 to 120 s, as pace.lua
   has it.
-- A list is read at the pace that listing.py plans; what it shows is known at the next pass. It never shows 2 in 100
+- A list is read as often as listing_plan.py says; what it shows is known at the next pass. It never shows 2 of 100
   streamers, who are asked at the pace that is left beside a list.
 - EXITS exits ask so many times as much, where the budget is not that of a key; the list is read by one of them.
 - Push tells within a second of as many as the platform allows, those whose go-lives are expected most often first.
@@ -27,8 +27,8 @@ from statistics import mean
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.polling import HOUR, LEARNED_WEEKS, POLLED_WEEKS, STREAMERS, WEEK, Session, learn, life
-from livectl.live import listing, platforms, polling
-from livectl.live.listing import FLOOR, IDLE_SHARE, LIVE_LATEST, LIVE_SHARE, LIVE_SOONEST, ListingState
+from livectl.live import listing_plan, platforms, polling
+from livectl.live.listing_plan import FLOOR, IDLE_SHARE, LIVE_LATEST, LIVE_SHARE, LIVE_SOONEST, ListingState
 from livectl.live.push.conduit import DEFAULT_MAX_COST
 from livectl.live.push.kick_webhook import MAX_COST
 from livectl.models import PollingLimits
@@ -151,9 +151,9 @@ def pass_seconds(limits: PollingLimits, followed: int, live: int) -> float | Non
     if offered is None:
         return None
     state = ListingState(listed=True, newest_first=limits.platform in NEWEST_FIRST, coverage=1 - HIDDEN, news_pages=2)
-    if not listing.is_worth_it(limits, state, offered.pages, followed, live):
+    if not listing_plan.is_worth_it(limits, state, offered.pages, followed, live):
         return None
-    return listing.listing_pace(limits, state, offered.pages).passes
+    return listing_plan.listing_pace(limits, state, offered.pages).passes
 
 
 def _play(limits: PollingLimits, followed: int, world: World, seed: int) -> tuple[Outcome, Outcome, Outcome]:
@@ -167,7 +167,7 @@ def _play(limits: PollingLimits, followed: int, world: World, seed: int) -> tupl
 
 def _listed(world: World, limits: PollingLimits, share: float, passes: float, seed: int) -> Outcome:
     dice = Random(seed)
-    left = limits.capacity - limits.rate * listing.BUDGET_SHARE / requests_of(limits.platform)
+    left = limits.capacity - limits.rate * listing_plan.BUDGET_SHARE / requests_of(limits.platform)
     asked = ask(world, left * limits.batch * share, dice, beside_list=True)
     hidden = {one for one in range(STREAMERS) if one % round(1 / HIDDEN) == 0}
     return Outcome(

@@ -16,7 +16,8 @@ import msgspec
 import redis
 
 from livectl.live.checker import Sweeper
-from livectl.live.listing import LEASE_SECONDS, ListingState
+from livectl.live.listing import LEASE_SECONDS
+from livectl.live.listing_plan import ListingState
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.service import PushService
 from livectl.live.store import Store

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from livectl.live import listing, platforms, polling
-from livectl.live.listing import Lister, ListingState
+from livectl.live import listing_plan, platforms, polling
+from livectl.live.listing import Lister
+from livectl.live.listing_plan import ListingState
 from livectl.live.store_records import EMPTY_PAGE, StoredPage
 from livectl.models import Observation, PlatformHealth, PollingLimits
 from livectl.settings import PlatformSettings
@@ -129,14 +130,16 @@ def limits(**changed: Any) -> PollingLimits:
     ],
 )
 def test_the_cheaper_way_is_taken(followed: int, pages: int, changed: dict[str, Any], is_listed: bool) -> None:
-    assert listing.is_worth_it(limits(**changed), ListingState(), pages, followed, followed // 10) is is_listed
+    assert listing_plan.is_worth_it(limits(**changed), ListingState(), pages, followed, followed // 10) is is_listed
 
 
 def test_what_a_list_hides_counts_against_it_and_what_is_close_stays() -> None:
-    worth = [listing.is_worth_it(limits(), ListingState(coverage=share), 41, 20_000, 2_000) for share in (1.0, 0.2)]
+    worth = [
+        listing_plan.is_worth_it(limits(), ListingState(coverage=share), 41, 20_000, 2_000) for share in (1.0, 0.2)
+    ]
     assert worth == [True, False]
-    close = next(n for n in range(10, 20_000) if listing.is_worth_it(limits(), ListingState(), 41, n, n // 10))
-    assert listing.is_worth_it(limits(), ListingState(listed=True), 41, close - 5, close // 10)
+    close = next(n for n in range(10, 20_000) if listing_plan.is_worth_it(limits(), ListingState(), 41, n, n // 10))
+    assert listing_plan.is_worth_it(limits(), ListingState(listed=True), 41, close - 5, close // 10)
 
 
 def test_most_passes_read_the_newest_and_some_the_whole(reader: Any) -> None:
