@@ -57,8 +57,6 @@ class JobEventRecorder:
 
     def _begin_after_fork(self) -> None:
         """A process that was forked has neither the thread nor the connection of the one before it."""
-        if self._pid == os.getpid():
-            return
         self._pid = os.getpid()
         self._events = deque[tuple[Any, ...]](maxlen=MAX_EVENTS_KEPT)  # what signals told, to be taken by the writer
         self._batch = NoteBatch()
@@ -66,6 +64,7 @@ class JobEventRecorder:
         self._begun: dict[str, dict[str, Any]] = {}  # the same, until their start is noted
         self._watched = RunningJobs(f"{platform.node()}:{self._pid}")
         self._has_notes, self._is_writing = threading.Event(), threading.Lock()
+        self._is_awake = False  # the writer, which looks at the events again before it waits
         self._writer: threading.Thread | None = None
         self._pause_s = WRITE_PAUSE_S
         self._notes = NoteWriter(self._address, self._app, self._kept)
@@ -86,20 +85,28 @@ class JobEventRecorder:
         ):
             signal.connect(handler, weak=False, dispatch_uid=f"livectl.{handler.__name__}")
 
+    # Of each job, in its own way: it takes as little as can be
+
     def record_start(self, sender: Any, task_id: str, **_: Any) -> None:
-        if self._is_own(sender):
-            values = [*map(vars(sender.request).get, REQUEST_FACTS)]
-            self._append(self._take_start, task_id, sender.name, time.time(), values)
+        self._append(self._take_start, sender, task_id, time.time(), [*map(vars(sender.request).get, REQUEST_FACTS)])
+
+    def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
+        self._append(self._take_end, sender, task_id, time.time(), state)
+
+    def _append(self, take: Callable[..., None], *words: Any) -> None:
+        if self._pid != os.getpid():
+            self._begin_after_fork()
+        self._events.append((take, words))
+        if not self._is_awake:
+            self._wake_writer()
+
+    # Of some jobs
 
     def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
         """For a broker that lets nobody look for what waits for its time."""
         if self._is_own(task):
             facts = {"app": self._app, "task": task.name, "queue": queue, "eta": due.timestamp()}
             self._append(self._note, job_id, facts, "add")
-
-    def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
-        ending = JOB_STATES.get(state or "") if self._is_own(sender) else None
-        self._append(self._take_end, task_id, sender.name, ending, time.time())
 
     def record_failure(
         self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
@@ -131,11 +138,6 @@ class JobEventRecorder:
             known = self._own_tasks[id(task)] = (task, (task.app.main or "") == self._app)
         return known[1]
 
-    def _append(self, take: Callable[..., None], *words: Any) -> None:
-        self._begin_after_fork()
-        self._events.append((take, words))
-        self._wake_writer()
-
     # What the writer makes of it: in one go it costs less than job by job
 
     def _take_events(self) -> None:
@@ -143,7 +145,10 @@ class JobEventRecorder:
             take, words = self._events.popleft()
             take(*words)
 
-    def _take_start(self, job_id: str, task: str, now: float, request: list[Any]) -> None:
+    def _take_start(self, sender: Any, job_id: str, now: float, request: list[Any]) -> None:
+        if not self._is_own(sender):
+            return
+        task = sender.name
         delivery_info, worker, retries, schedule, eta, sent, taken, due = request
         queue = delivery_info.get("routing_key") if delivery_info else None
         facts = {
@@ -164,12 +169,14 @@ class JobEventRecorder:
         wait = now - sent if sent.__class__ is float and not (retries or eta) else wait_seconds(facts, eta)
         self._batch.numbers.job_started(task, queue or "", wait, expect)
 
-    def _take_end(self, job_id: str, task: str, state: str | None, now: float) -> None:
+    def _take_end(self, sender: Any, job_id: str, now: float, state: str | None) -> None:
+        if not self._is_own(sender):
+            return
         known = self._running.pop(job_id, None)
         if known is not None:
             self._watched.end(job_id)
-        if state:
-            self._end(job_id, known or {}, task, state, now, mode="set" if known else "add")
+        if ending := JOB_STATES.get(state or ""):
+            self._end(job_id, known or {}, sender.name, ending, now, mode="set" if known else "add")
 
     def _take_failure(self, failure: FailureNote, now: float) -> None:
         known = self._running.get(failure.job_id)
@@ -200,20 +207,22 @@ class JobEventRecorder:
         if self._writer is None:
             self._writer = threading.Thread(target=self._write_for_ever, daemon=True, name="livectl-job-log")
             self._writer.start()
-        if not self._has_notes.is_set():  # to set it costs as much as all else here
-            self._has_notes.set()
+        self._is_awake = True
+        self._has_notes.set()
 
     def _write_for_ever(self) -> None:
         while True:
             self._has_notes.wait(LONG_LOOK_S if self._watched else None)
             self._has_notes.clear()
+            self._is_awake = False
             time.sleep(self._pause_s if self.flush() else STORE_RETRY_PAUSE_S)
 
     def flush(self, **_: Any) -> bool:
         """Writes what is to be written. False where the store is away: it is kept for the next time."""
         from redis.exceptions import RedisError
 
-        self._begin_after_fork()
+        if self._pid != os.getpid():
+            self._begin_after_fork()
         with self._is_writing:
             self._pause_s = BUSY_PAUSE_S if len(self._events) >= BUSY_EVENTS else WRITE_PAUSE_S
             self._take_events()
