@@ -138,12 +138,17 @@ class PushedLives:
     def _read_lists(self, lister: Lister) -> None:
         """As where lists are the cheaper way, which they are not for so few who are followed."""
         now = time.time()
+        self._note_lists(now)
+        for job in lister.claim(now):
+            lister.read(*job)
+        self._note_lists(now)
+
+    def _note_lists(self, now: float) -> None:
+        """They are worth reading, and nobody is asked less often for that."""
         worth_it = msgspec.json.encode(ListingState(listed=True, planned_at=now)).decode()
         for platform in ("twitch", "kick"):
             if self.store.hold_listing(platform, "played", LEASE_SECONDS):
                 self.store.save_listing(platform, "played", worth_it, {"listed_until": 0.0}, release=True)
-        for job in lister.claim(now):
-            lister.read(*job)
 
     def list_pages(self) -> int:
         return sum(each.path in LIST_PATHS and not each.get("user_id") for each in self.fakes.log)
