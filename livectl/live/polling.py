@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 MAX_JOB_REQUESTS = 500  # some 40 ms of work, so that two processors share ten thousand streamers evenly
-MAX_JOB_STREAMERS = 2_000  # no more than are recorded in one call
+MAX_JOB_STREAMERS = 2_000  # they are recorded in two calls
 MAX_LEARNED = 100  # streamers in one sweep: some 0.1 s; where there are more, jobs learn the rest
 LEARNED_AT_ONCE = 200  # streamers: two milliseconds of the server's time
 LISTS_NOTED_SECONDS = 5.0  # for so long it is taken as known which lists are read

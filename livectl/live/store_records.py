@@ -54,6 +54,9 @@ LONGEST_LOGGED_S = 64**2 * LOG_UNIT_S
 MAX_CURVES = 2_048  # of viewers, kept decoded: the page reads the same ones each second
 COUNT_CHARS, NO_COUNT = 4, "----"  # of viewers, after the first minute and the step
 
+# One of the last sessions, as session.lua notes it: start, end, title, category, key; with names in older stores.
+RecentSession = Session | tuple[float, float, str, str, str]
+
 
 class StoredFollow(msgspec.Struct, frozen=True, omit_defaults=True):
     """A followed streamer without platform and id, which are its key."""
@@ -206,11 +209,9 @@ def decode_reading(text: str) -> StoredReading:
     state = STATE_LETTERS.get(text[:1])
     if state is None:
         return msgspec.json.decode(text, type=StoredReading)
+    rest = msgspec.json.decode(text[WATCHED_END if state is State.LIVE else SEEN_END :], type=StoredReading)
+    viewers = int(text[SEEN_END:VIEWERS_END]) if state is State.LIVE else -1
     seen = float(text[1:SEEN_END])
-    if state is not State.LIVE:
-        rest = msgspec.json.decode(text[SEEN_END:], type=StoredReading)
-        return msgspec.structs.replace(rest, state=state, seen=seen)
-    rest, viewers = msgspec.json.decode(text[WATCHED_END:], type=StoredReading), int(text[SEEN_END:VIEWERS_END])
     return msgspec.structs.replace(rest, state=state, seen=seen, viewers=viewers if viewers >= 0 else None)
 
 
@@ -385,7 +386,7 @@ def decode_sessions(
 
     The log has all that ended, the recent ones among them have titles; a session that is on now has the page's.
     """
-    recent = msgspec.json.decode(recent_json or "[]", type=list[Session])
+    recent = [_recent_session(each) for each in msgspec.json.decode(recent_json or "[]", type=list[RecentSession])]
     logged = _unpack_log((log or "")[: len(log or "") - len(recent) * LOG_ENTRY_CHARS], since)
     sessions = [session for session in (*logged, *recent) if session.ended_at is None or session.ended_at > since]
     reading = decode_reading(reading_json or "{}")
@@ -420,6 +421,12 @@ def _decode_streamer(platform: str, streamer_id: str, follow_json: str) -> Strea
         alerts=follow.alerts,
         weight=follow.weight,
     )
+
+
+def _recent_session(kept: RecentSession) -> Session:
+    if isinstance(kept, Session):
+        return kept
+    return Session(started_at=kept[0], ended_at=kept[1], title=kept[2], category=kept[3], session=kept[4])
 
 
 def _unpack_log(log: str, since: float) -> list[Session]:

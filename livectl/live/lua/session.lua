@@ -82,10 +82,8 @@ local function enter_log(id, hot, page)
   call('HSET', name, id, log)
   local shown = cjson.decode(page)
   local sessions = cjson.decode(call('HGET', recent, id) or '[]')
-  table.insert(sessions, {
-    session = hot.session, started_at = hot.started, ended_at = hot.ended,
-    title = shortened(shown.title or ''), category = shortened(shown.category or ''),
-  })
+  local title, category = shortened(shown.title or ''), shortened(shown.category or '')
+  table.insert(sessions, {hot.started, hot.ended, title, category, hot.session})
   if #sessions > RECENT then table.remove(sessions, 1) end
   call('HSET', recent, id, cjson.encode(sessions))
 end
