@@ -16,6 +16,7 @@ from livectl.live import (
     store_moving,
     store_pages,
     store_records,
+    store_sessions,
 )
 from livectl.live.cells import COMMON, Cells, lease_place, platform_place, target_place
 from livectl.live.list_spool import SpooledList
@@ -283,14 +284,14 @@ class Store:
         """The sessions of each streamer that went on after `since`, the oldest first; one without an end is on now."""
         kept = self._values(platform, ("log", "recent", "now", "page"), ids)
         return {
-            each: store_records.decode_sessions(log, recent, now, page, since)
+            each: store_sessions.decode_sessions(log, recent, now, page, since)
             for each, (log, recent, now, page) in kept.items()
         }
 
     def viewer_curves(self, platform: str, ids: Sequence[str]) -> dict[str, ViewerCurve]:
         """How many watched the current or last session of each streamer; nothing where nobody tells."""
         kept = self._values(platform, ("viewers",), ids)
-        return {each: store_records.decode_viewers(text) for each, (text,) in kept.items() if text}
+        return {each: store_sessions.decode_viewers(text) for each, (text,) in kept.items() if text}
 
     def unresolved(self) -> Iterator[UnresolvedFollow]:
         """The lines of the follow list that lead to nobody, read as they are asked for. One may come twice."""

@@ -15,7 +15,7 @@ import msgspec
 
 from livectl import replicas
 from livectl.errors import FileError, Mistake, ServerError
-from livectl.live import collecting, old_keys, standing, store_moving, store_records
+from livectl.live import collecting, old_keys, standing, store_moving, store_records, store_sessions
 from livectl.live.cells import COMMON, MIGRATING_KEY, Cell, Cells, half_done, target_place
 from livectl.live.fence import alone
 from livectl.live.lua_scripts import lua_script
@@ -303,7 +303,7 @@ def _look_at(line: Line) -> None:
         if not line.platform or not line.id or "/" in line.platform or ":" in line.platform:
             raise ValueError("it names no streamer")
         store_records.decode_record(line.platform, (line.id, line.follows, line.now or "{}", line.page or "{}"))
-        store_records.decode_sessions(line.log, line.recent, line.now, line.page)
+        store_sessions.decode_sessions(line.log, line.recent, line.now, line.page)
     elif isinstance(line, HashLine | ScoresLine):
         key = old_keys.name_of_now(line.key)
         if key not in ALLOWED_NAMES and not key.startswith(ALLOWED_KEYS):
