@@ -41,16 +41,22 @@ def confirm(client: Any, places: Iterable[str]) -> None:
         if pipe.execute()[1]:
             _alone_since.pop(name, None)
         elif time.monotonic() - _alone_since.setdefault(name, time.monotonic()) < ALONE_S:
-            _look_for_the_primary(client)
-            from redis.exceptions import ConnectionError as AwayError
+            raise lost_error()
 
-            raise AwayError("no replica answers: another server may have taken over")
+
+def lost_error() -> Exception:
+    """What says that something written may be lost, or is: the store counts as away, and whoever insists writes it
+    again.
+    """
+    from redis.exceptions import ConnectionError as AwayError
+
+    return AwayError("another server has taken over, or is about to, without all that was written")
 
 
 def _primaries(client: Any, places: list[str]) -> list[tuple[str, Any, str]]:
     """The name and a client of each server that has some of these places, with one of them."""
-    if not is_cluster(client):
-        return [(str(client.connection_pool.master_address), client, place) for place in places[:1]]
+    if not is_cluster(client):  # asked for now: the server that it has spoken to may be a replica since
+        return [(str(client.connection_pool.get_master_address()), client, place) for place in places[:1]]
     nodes = {client.get_node_from_key(place): place for place in places}
     return [(node.name, client.get_redis_connection(node), place) for node, place in nodes.items()]
 
@@ -68,9 +74,3 @@ def _knows_replicas(client: Any, primary: Any, place: str) -> bool:
             known = sentinel.sentinel_slaves(pool.service_name)
             return not all(each["is_sdown"] or each["is_odown"] or each["is_disconnected"] for each in known)
     return True
-
-
-def _look_for_the_primary(client: Any) -> None:
-    """Leaves a server that the sentinels call a replica by now; a node of a cluster says so itself."""
-    if not is_cluster(client):
-        client.connection_pool.get_master_address()

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from livectl import replicas
+from livectl import redis_client, replicas
 from livectl.live.cells import COMMON
 from livectl.live.lua_scripts import lua_script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 TAKEN_KEY = f"{COMMON}taken"  # place of a cell -> number of its last change that was taken
 MAX_TAKEN = 500  # changes of a cell that are read at once, and changes in one call: a few milliseconds
@@ -44,8 +44,7 @@ def collect(client: Any, places: Sequence[str]) -> int:
             break
         starts = _read_taken(client, waiting)
         found = _read_changes(client, starts)
-        # What a replica does not have may be recorded once more under another name, and be told twice.
-        replicas.confirm(client, [place for place, some in found.items() if some])
+        found = _confirmed(client, starts, found)
         waiting = [place for place, some in found.items() if len(some) == MAX_TAKEN]
         changes = sorted(chain.from_iterable(found.values()), key=_order_of)
         for at in range(0, len(changes), MAX_TAKEN):
@@ -77,7 +76,7 @@ def _read_taken(client: Any, places: Sequence[str]) -> dict[str, str]:
     return {place: number or START for place, number in zip(places, numbers, strict=True)}
 
 
-def _read_changes(client: Any, taken: dict[str, str]) -> dict[str, list[CellChange]]:
+def _read_changes(client: Any, taken: Mapping[str, str]) -> dict[str, list[CellChange]]:
     """What each cell has after these numbers, in one round trip."""
     pipe = client.pipeline(transaction=False)
     for place, number in taken.items():
@@ -86,6 +85,21 @@ def _read_changes(client: Any, taken: dict[str, str]) -> dict[str, list[CellChan
         place: [CellChange(number, place, fields["change"], fields["page"]) for number, fields in entries]
         for place, entries in zip(taken, pipe.execute(), strict=True)
     }
+
+
+def _confirmed(
+    client: Any, starts: Mapping[str, str], found: dict[str, list[CellChange]]
+) -> dict[str, list[CellChange]]:
+    """Those of these changes that a failover cannot take: they would be recorded once more, and be told twice. Of a
+    server that has taken over meanwhile it is those that it has as well.
+    """
+    places = [place for place, some in found.items() if some]
+    if not places or redis_client.is_one_server(client):
+        return found
+    replicas.confirm(client, places)
+    again = _read_changes(client, {place: starts[place] for place in places})
+    kept = set(chain.from_iterable(again.values()))
+    return {place: [each for each in some if each in kept] for place, some in found.items()}
 
 
 def _take(client: Any, starts: dict[str, str], changes: Sequence[CellChange]) -> int:

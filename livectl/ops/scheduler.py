@@ -200,6 +200,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         claims = self._take_over(stale, timetable) + self._run_store.claim(due_runs)
         if looks_back:
             claims = self._look_back() + claims
+        self._run_store.confirm(claims)  # what a failover takes back is claimed again, and would be sent twice
         self._last_claimed.update((due_run.run.name, due_run.run.due) for due_run in due_runs)
         self._send_claims(claims)
         if missed := timetable.take_missed():

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import redis
 
-from livectl import redis_client
+from livectl import redis_client, replicas
 from livectl.address import Address
 from livectl.live import cells, collecting
 from livectl.live.alerts import delivery, outbox
@@ -103,6 +104,24 @@ def test_the_changes_of_all_cells_come_into_one_outbox(client: Any) -> None:
     assert client.xlen(f"{cells.COMMON}outbox") == 2 * len(places)
     collecting.trim(client, places, NOW + 1e9)
     assert {client.xlen(f"{place}outbox") for place in places} == {1}  # the last that was taken
+
+
+def test_what_a_server_that_takes_over_does_not_have_is_not_relied_on(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, target = cells.cell_place("demo", 0), cells.target_place("hook")
+    first, _ = (client.xadd(f"{place}outbox", {"change": number, "page": "{}"}) for number in "ab")
+    monkeypatch.setattr(replicas, "confirm", lambda *_: client.xdel(f"{place}outbox", first))
+    assert collecting.collect(client, [place]) == 1
+    assert [fields["change"] for _, fields in client.xrange(f"{cells.COMMON}outbox")] == ["b"]
+    worker = Outbox(client, "one")
+    assert worker.lease("hook", NOW, 60.0, "1-0")
+    monkeypatch.setattr(replicas, "confirm", lambda *_: client.hset(f"{target}state", "token", "two"))
+    assert worker.begin_send(alert("hook", "8-0"), NOW, 60.0, None) == "lost"
+    client.hset(f"{target}state", "token", "one")
+    monkeypatch.setattr(replicas, "confirm", lambda *_: client.delete(f"{target}told"))
+    with pytest.raises(redis.ConnectionError, match="another server"):
+        worker.mark_sent(alert("hook", "8-0"), NOW)
 
 
 def test_lists_and_pushes_have_one_holder_each(client: Any) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from livectl import audit, redis_client
+from livectl import audit, redis_client, replicas
 from livectl.address import Address
 from livectl.audit import AuditEntry
-from livectl.ops.beat import backfill, check_ins, pauses, store_entries, views
+from livectl.ops.beat import backfill, check_ins, pauses, run_store, store_entries, views
 from livectl.ops.beat.backfill import Backfill, BackfillStore
 from livectl.ops.beat.publisher import SequentialPublisher
 from livectl.ops.beat.run_store import RunStore
@@ -30,7 +30,7 @@ from livectl.settings import History
 from livectl.web import job_data
 from tests.services.test_backfill import DAILY, YEAR, days_of_a_year, nothing
 from tests.services.test_dead_letters import LETTER
-from tests.support.beats import FakeClock, World, end_job
+from tests.support.beats import FakeClock, World, end_job, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +103,27 @@ def test_a_run_sent_in_the_moment_of_a_kill_is_sent_again_with_its_id(
     sent += world.run(10)
     assert [message.entry for message in sent] == ["a", "a"]
     assert len({message.task_id for message in sent}) == 1
+
+
+@pytest.mark.parametrize("beats", [1, 2])
+def test_what_was_claimed_of_a_server_that_is_replaced_is_claimed_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, beats: int
+) -> None:
+    """The one that takes over has not heard of it: another beat would claim and send it as well."""
+    world.write(often={"every": "10s"})
+    for _ in range(beats):
+        world.beat()
+    lost: list[Any] = []
+
+    def lose(*_: Any) -> None:
+        if not lost:
+            lost.append(world.store.delete(run_store.LAST_RUN_KEY, run_store.PENDING_KEY))
+
+    monkeypatch.setattr(replicas, "confirm", lose)
+    world.run(30)
+    assert lost == [2]
+    assert entries(world.sent) == ["often"] * 3
+    assert len({message.task_id for message in world.sent}) == 3
 
 
 def test_a_backfill_that_is_killed_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

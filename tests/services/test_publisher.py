@@ -15,20 +15,15 @@ from celery.beat import BeatLazyFunc
 from kombu import Exchange, Queue
 from kombu.transport import redis as redis_transport
 
-from livectl import redis_client
-from livectl.address import Address
 from livectl.models import Interval, Run, Schedule
 from livectl.ops.beat import publisher
 from livectl.ops.beat.entries import BeatEntry, ComputedDueTimes
 from livectl.ops.beat.run_store import PENDING_KEY, DueRun, RunStore, StoreClock
 from tests.support.beats import make_app, server
-from tests.support.faulty_servers import redis_server, sees_a_replica, sentinel
-from tests.support.servers import waits
-from tests.support.waiting import HANG_SECONDS, wait_for
+from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from celery import Celery
 
@@ -42,7 +37,7 @@ class Bench:
 
     def __init__(self, kind: str, store_url: str, broker_url: str = "") -> None:
         self.app = make_app(broker_url or store_url)
-        self.store = redis_client.store_client(Address.parse_store(store_url))
+        self.store = redis.Redis.from_url(store_url, decode_responses=True)
         self.broker = redis.Redis.from_url(broker_url or store_url, decode_responses=True)
         self.runs = RunStore(self.store, StoreClock())
         self.kind = kind
@@ -262,22 +257,6 @@ def test_a_broker_that_fails_over_is_not_taken_for_the_store(store_url: str) -> 
     bench.app.conf.broker_url = ";".join([bench.app.conf.broker_url] * 2)
     assert isinstance(bench.sender, publisher.SequentialPublisher)
     bench.close()
-
-
-def test_a_replica_has_the_claim_before_its_run_is_sent(tmp_path: Path, store_url: str) -> None:
-    """Or a failover takes it back, and another beat claims and sends the run as well."""
-    with (
-        redis_server(tmp_path / "one", "--repl-diskless-sync-delay", "0") as primary,
-        redis_server(tmp_path / "two", "--replicaof", f"127.0.0.1 {primary}"),
-        sentinel(tmp_path, primary) as port,
-        redis.Redis(port=port, decode_responses=True) as asked,
-    ):
-        bench = Bench("sequential", f"redis+sentinel://127.0.0.1:{port}/shop", store_url)
-        wait_for(lambda: sees_a_replica(asked), what="the replica")
-        bench.sender.send([bench.job()])
-        assert waits(bench.store) == 1
-        assert len(bench.queue("celery")) == 1
-        bench.close()
 
 
 def test_another_kind_of_broker_is_sent_to_one_by_one(store_url: str) -> None:

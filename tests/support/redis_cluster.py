@@ -42,6 +42,7 @@ class ClusterNode:
             *("--tls-port" if certificate else "--port", str(self.port)),
             *("--cluster-port", str(self.bus), "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
             *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
+            *("--repl-ping-replica-period", "1"),  # a replica without any data yet is known to nobody until then
             *("--save", "", "--dir", str(folder), *options),
         ]
         self.start()

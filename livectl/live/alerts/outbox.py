@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from livectl import replicas
+from livectl import redis_client, replicas
 from livectl.live import store_records
 from livectl.live.alerts import rules
 from livectl.live.alerts.message import alert_kind
@@ -161,9 +161,9 @@ class Outbox:
         fields = lua_script(self._client, "take")(target_place(name), self._token, now, lease, start)
         return _parse_state(dict(zip(fields[::2], fields[1::2], strict=True))) if fields else None
 
-    def renew(self, name: str, now: float, lease: float) -> None:
+    def renew(self, name: str, now: float, lease: float) -> bool:
         """Keeps a target, if this worker still has it."""
-        lua_script(self._client, "take")(target_place(name), self._token, now, lease, "")
+        return bool(lua_script(self._client, "take")(target_place(name), self._token, now, lease, ""))
 
     def begin_send(self, alert: Alert, now: float, lease: float, limit: Rate | None) -> str:
         """Notes that the alert is about to be sent.
@@ -176,8 +176,10 @@ class Outbox:
         decision = lua_script(self._client, "hold")(
             place, self._token, now, lease, alert.key, *numbers, max_alerts, window_s
         )
-        if decision == "go":  # whoever goes on after a failover has to know of it
-            replicas.confirm(self._client, [place])
+        if decision == "go" and not redis_client.is_one_server(self._client):
+            replicas.confirm(self._client, [place])  # whoever goes on after a failover has to know of it
+            if not self.renew(alert.target, now, lease):  # another server has taken over, where it is another worker's
+                return "lost"
         return str(decision)
 
     def lanes(self, name: str) -> list[Lane]:
@@ -274,8 +276,10 @@ class Outbox:
             args[-2:] = [lane.id, msgspec.json.encode(lane).decode()]
         place = target_place(name)
         is_settled = bool(lua_script(self._client, "settle")(place, self._token, now, outcome, number, *args, notes))
-        if outcome in FINAL:  # what a failover took back would be sent once more
+        if is_settled and outcome in FINAL and not redis_client.is_one_server(self._client):
             replicas.confirm(self._client, [place])
+            if self._client.zscore(f"{place}told", args[0]) is None:  # a failover took it: it would be sent once more
+                raise replicas.lost_error()
         return is_settled
 
 

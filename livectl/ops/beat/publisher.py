@@ -15,13 +15,13 @@ from kombu.exceptions import OperationalError
 from kombu.transport import redis as redis_transport
 from redis.exceptions import RedisError, ResponseError
 
-from livectl import redis_client, replicas
+from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
 from livectl.ops import deployment as deployments
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.pauses import read_pauses
-from livectl.ops.beat.run_store import KEY_PREFIX, Claim, PreparedRun
+from livectl.ops.beat.run_store import Claim, PreparedRun
 from livectl.ops.jobs import history, job_log, sender
 from livectl.ops.jobs.history import JobNote
 from livectl.ops.jobs.numbers import JobNumbers
@@ -169,7 +169,6 @@ class SequentialPublisher:
 
     def send(self, jobs: Sequence[ClaimedJob]) -> None:
         self.connect()
-        replicas.confirm(self._run_store.store, [KEY_PREFIX])  # a claim that a failover took back is sent twice
         for number, job in enumerate(jobs):
             if not self._run_store.is_fresh(job.claim):
                 continue  # it took so long that another beat may send it by now

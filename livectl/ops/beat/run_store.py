@@ -30,6 +30,7 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import msgspec
 
+from livectl import redis_client, replicas
 from livectl.models import Run, Schedule
 from livectl.ops.jobs.history import note_command
 from livectl.settings import History
@@ -177,6 +178,19 @@ class RunStore:
         ]
         indices = self._run_script("claim", CLAIM_KEYS, *arguments) if arguments else []
         return [Claim(due_runs[index].run, self._store_ms) for index in indices]
+
+    def confirm(self, claims: Sequence[Claim]) -> None:
+        """Returns when a replica has these claims, where one may take over. RedisError where one has, without them:
+        what is sent then would be claimed and sent by another beat as well.
+        """
+        if not claims or redis_client.is_one_server(self.store):
+            return
+        replicas.confirm(self.store, [KEY_PREFIX])
+        pipe = self.store.pipeline(transaction=False)
+        for claim in claims:
+            pipe.zscore(PENDING_KEY, claim.member)
+        if pipe.execute() != [float(claim.at) for claim in claims]:
+            raise replicas.lost_error()
 
     def record_heartbeat(self, beat: str, heartbeat: dict[str, Any]) -> list[Claim]:
         """Notes that this beat is at work. Returns the claims of runs that were not sent in time."""
