@@ -175,6 +175,33 @@ def test_a_site_in_trouble_says_nothing_of_the_streamer(platform: str, trouble: 
 
 # Garbage: a live body, cut, bitten or with a value of another type, is never "offline", whatever else it is.
 
+NEST = b"[" * 100_000
+HOSTILE = (
+    NEST,
+    b'{"a":' * 100_000,
+    b'{"data":' + NEST + b"]" * 100_000 + b"}",
+    b"<html>" + b"<div>" * 100_000,
+    b"<script>var ytInitialPlayerResponse = " + b'{"a":' * 100_000,
+    b'<?xml version="1.0"?><feed>' + b"<a>" * 100_000,
+    b"9" * 1_000_000,
+    b"\0" * 1_000_000,
+)
+
+
+@pytest.mark.parametrize("keys", [{}, EVERY_KEY], ids=["keyless", "keyed"])
+@pytest.mark.parametrize("platform", IDS)
+def test_a_site_that_answers_everything_with_a_hostile_page_says_nothing(platform: str, keys: dict[str, str]) -> None:
+    """Whatever route is asked: such as megabytes that are nested without end."""
+    for number, body in enumerate(HOSTILE):
+
+        def respond(request: Request, body: bytes = body) -> Response:
+            token = b'{"access_token": "t", "expires_in": 5000}'
+            return Response(status=200, url=request.url, body=token if "oauth" in request.url else body)
+
+        (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), respond)
+        assert seen.state not in {State.LIVE, State.OFFLINE, State.REPLAY}, number
+
+
 ODD_VALUES = st.sampled_from([None, True, 3.5, -1, "garbage", [], ["x"], {}, {"odd": 1}, 10**30])
 # Values whose absence or emptiness is how the site says offline, and the ids that tell whose row it is.
 OFFLINE_KEYS = {

@@ -586,6 +586,13 @@ def test_a_video_of_another_channel_says_nothing(channel: str, state: State) -> 
     assert states(site.check("youtube", [CHANNEL], EVERY_KEY)) == [state]
 
 
+def test_a_feed_of_youtube_that_is_cut_off_does_not_say_that_nothing_runs() -> None:
+    cut = '<?xml version="1.0"?><feed xmlns:yt="x"><title>' + "<a>" * 100_000
+    listed = {"items": [{"contentDetails": {"videoId": "thisvideo01"}}]}
+    site = Site(**{"feeds": cut, "/playlistItems": listed, "/videos?": {"items": [video_item(CHANNEL)]}})
+    assert states(site.check("youtube", [CHANNEL], EVERY_KEY)) == [State.LIVE]
+
+
 def test_a_broadcast_that_the_data_api_leaves_out_has_ended_once_it_says_so_again() -> None:
     site = Site()
     site.plan.show("youtube", CHANNEL, "live")

@@ -265,9 +265,9 @@ def _recent_videos(streamer_id: str, context: CheckContext) -> Generator[Effect,
 
 
 def read_feed(streamer_id: str) -> Generator[Effect, Any, list[str] | None]:
-    """The videos of a channel's feed, newest first; None when the feed fails, which can last for hours."""
+    """The videos of a channel's feed, newest first; None when it fails, which can last for hours, or is cut off."""
     response = yield from ask(Request(url=f"{FEED_URL}?channel_id={streamer_id}"))
-    if response.status != 200 or b"<feed" not in response.body:
+    if response.status != 200 or b"<feed" not in response.body or b"</feed>" not in response.body:
         return None
     return re.findall(r"<yt:videoId>([\w-]{11})</yt:videoId>", response.body.decode(errors="replace"), re.ASCII)
 
