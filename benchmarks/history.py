@@ -8,20 +8,27 @@ at `--rate` a second, where that is not 0. `python -m benchmarks.history --round
 
 `--turns 24` asks more exactly: one worker notes its jobs and does not by turns, so that nothing else differs, and the
 error of the mean is told beside it.
+
+`--parts 100` says what it is made of: batches of jobs run through Celery's tracer in this process, one after the other
+with no signal connected, with handlers that do nothing, and with those of the history, and other work between two jobs,
+as a worker has it; CPU of this thread, and of the server. That is exact where a machine is busy, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import redis
 
@@ -29,12 +36,13 @@ from benchmarks import run_process, run_valkey
 from benchmarks.transport import FIRST_JOBS, PATIENCE_S, cpu_seconds, job_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
 SYSTEMS = ("none", "livectl", "events")
 MS = 1e3
 BAR_PERCENT = 3.0  # of the CPU of a worker without
+BATCH = 250  # jobs that are noted together, where a process ends 500 a second
 STEP_S = 0.05  # jobs are sent so often
 
 APP = """
@@ -109,8 +117,8 @@ def main() -> None:
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaving no worker behind
     print(__doc__, flush=True)
-    if options.turns:
-        _take_turns(options)
+    if options.turns or options.parts:
+        _take_turns(options) if options.turns else _measure_parts(options.parts)
         return
     rounds = [{system: _measured(system, options) for system in SYSTEMS} for _ in range(options.rounds)]
     print(f"{'system':8} {'CPU µs/job':>11} {'of it worker':>13} {'server':>7} {'exporter':>9}   against none")
@@ -132,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=1_000.0, help="jobs a second; 0: all at once")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--turns", type=int, default=0, help="of each kind, in one worker")
+    parser.add_argument("--parts", type=int, default=0, help="batches of each kind, in this process")
     parser.add_argument("--size", type=int, default=0, help="how much a job does")
     parser.add_argument("--concurrency", type=int, default=2)
     return parser
@@ -192,6 +201,76 @@ def _take_turns(options: argparse.Namespace) -> None:
     total = sum(map(sum, spent["yes"])) / sum(map(sum, spent["no"]))
     print(f"against none: {total:.3f} x; mean of turns {statistics.mean(ratios):.3f}, its error {error:.3f}")
     print(f"\nBar: at most {BAR_PERCENT:.0f} % more CPU than a worker without.")
+
+
+def _measure_parts(batches: int) -> None:
+    from celery import Celery, signals
+    from celery.app.trace import build_tracer
+
+    from livectl.address import Address
+    from livectl.ops.jobs.job_recorder import JobEventRecorder
+
+    app = Celery("bench", broker="memory://", set_as_current=True)
+    app.conf.task_ignore_result = True
+    app.task(name="bench.work", shared=False)(_work)
+    app.finalize()
+    trace = build_tracer("bench.work", app.tasks["bench.work"], app=app, hostname="w@h")
+    with tempfile.TemporaryDirectory(prefix="lv-") as folder, run_valkey(Path(folder)) as (socket, server):
+        recorder = JobEventRecorder(Address.parse_store(f"unix://{socket}"), "bench")
+        recorder._writer, recorder._is_awake = threading.current_thread(), True  # which writes when it is told to
+        handlers: dict[str, tuple[Callable[..., None], ...]] = {
+            "none": (),
+            "signals": (lambda **_: None, lambda **_: None),
+            "notes": (recorder.record_start, recorder.record_end),
+        }
+        spent: dict[str, list[float]] = {part: [] for part in (*handlers, "write", "server")}
+        for _ in range(batches):
+            for name, connected in handlers.items():
+                for signal_sent, handler in zip((signals.task_prerun, signals.task_postrun), connected, strict=False):
+                    signal_sent.connect(handler, weak=False, dispatch_uid="bench")
+                spent[name].append(sum(_trace_one(trace) for _ in range(BATCH)) / BATCH)
+                for signal_sent in (signals.task_prerun, signals.task_postrun):
+                    signal_sent.disconnect(dispatch_uid="bench")
+            before, server_before = time.thread_time(), _run_seconds(server)
+            recorder.flush()
+            spent["write"].append((time.thread_time() - before) / BATCH)
+            spent["server"].append((_run_seconds(server) - server_before) / BATCH)
+    us = {part: statistics.median(times) * MS * MS for part, times in spent.items()}
+    parts = {
+        "two signals of Celery's": us["signals"] - us["none"],
+        "handing over what they tell": us["notes"] - us["signals"],
+        "writing it, in batches": us["write"],
+        "the server": us["server"],
+    }
+    for part, each in {**parts, "all": sum(parts.values())}.items():
+        print(f"{part:28} {each:6.1f} µs a job", flush=True)
+
+
+def _run_seconds(pid: int) -> float:
+    """For how long the main thread of a process has run: told in nanoseconds, unlike its CPU."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / MS**3
+
+
+def _work() -> None:
+    pass
+
+
+def _trace_one(trace: Callable[..., object]) -> float:
+    """The CPU seconds of one job, after some other work."""
+    job_id, now = str(uuid4()), time.time()
+    request = {
+        "id": job_id,
+        "hostname": "w@h",
+        "delivery_info": {"routing_key": "celery"},
+        "retries": 0,
+        "sent": now,
+        "taken": now,
+        "ignore_result": True,
+    }
+    json.loads(json.dumps([request] * 20))
+    before = time.thread_time()
+    trace(job_id, (), {}, request)
+    return time.thread_time() - before
 
 
 def _worker(system: str, options: argparse.Namespace, folder: Path) -> AbstractContextManager[int]:
