@@ -133,7 +133,7 @@ def describe_follows(path: Path, name: str) -> str:
 
 def status_parts(pulse: StorePulse, now: float) -> tuple[StatusPart, ...]:
     if not pulse.followed:
-        return (StatusPart(("nobody followed",), LIVE_RANK),)
+        return (StatusPart(("nobody asked yet",), LIVE_RANK),)
     words: tuple[str, ...] = (f"nobody of {pulse.followed} live", "nobody live")
     if pulse.live:
         of_all = f"{pulse.live} of {pulse.followed} live"

@@ -78,7 +78,7 @@ def words(reading: BoardReading) -> list[str]:
 
 def test_with_nobody_it_says_so(world: World) -> None:
     reading = world.read()
-    assert (told(reading.events), words(reading), reading.problems) == ([], ["nobody followed"], ())
+    assert (told(reading.events), words(reading), reading.problems) == ([], ["nobody asked yet"], ())
 
 
 def test_go_lives_and_ends_are_told_once(world: World) -> None:
