@@ -152,10 +152,10 @@ class CommandContext:
 
     @property
     def own_store(self) -> Address:
-        """The store that livectl's own settings name, whatever `-A` says."""
+        """The store that livectl's own settings name, whatever `-A` says; else it is beside the broker."""
         from livectl.ops.processes import embedded_broker
 
-        return embedded_broker.resolve_addresses(self.settings).store
+        return self.settings.store or embedded_broker.resolve_addresses(self.settings).store
 
     def open_own_store(self, *, silent: bool = False) -> Store | None:
         """The store, to record in; None, and the reason on stderr unless `silent`, when it cannot be reached."""

@@ -43,9 +43,9 @@ START = 1_790_000_000.0
 LIMITS = polling.polling_limits(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), platforms.get("douyu"))
 
 
-def run(folder: Path, url: str, *argv: str) -> tuple[int, str, str]:
+def run(folder: Path, url: str, *argv: str, named: str = "LIVECTL_BROKER") -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    environ = {"HOME": str(folder)} | ({"LIVECTL_BROKER": url} if url else {})
+    environ = {"HOME": str(folder)} | ({named: url} if url else {})
     code = cli.main(argv, CommandContext(environ, folder, out, err))
     return code, out.getvalue(), err.getvalue()
 

@@ -77,7 +77,7 @@ def test_a_copy_holds_all_that_is_known(store: Store, client: redis.Redis, tmp_p
     assert not any("held_until" in line for line in lines)
     assert run(tmp_path, store_url, "store", "import", "copy.jsonl")[0] == 4  # it knows streamers already
     client.flushdb()
-    code, out, err = run(tmp_path, store_url, "store", "import", "copy.jsonl")
+    code, out, err = run(tmp_path, store_url, "store", "import", "copy.jsonl", named="LIVECTL_STORE")  # and no broker
     assert (code, err) == (0, "")
     assert "6 streamers" in out
     assert known(store) == before
