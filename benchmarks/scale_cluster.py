@@ -4,28 +4,36 @@ python -m benchmarks.scale_cluster [STREAMERS] [SECTION ...]
 
 balance   the same claims and records on both in turns: streamers per CPU second of the busiest primary, and their ratio
 failover  many go live while primary after primary is killed: how often was a target told of each?
+sentinel  the same behind Sentinel, where a primary stands still until its replica has taken over, and goes on then
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import redis
 
 from livectl import redis_client
 from livectl.address import Address
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 from tests.support.alerts import running_receiver
-from tests.support.lives_on_cluster import PLACES, LivesOnCluster
+from tests.support.faulty_servers import redis_server, sees_a_replica
+from tests.support.faulty_servers import sentinel as sentinel_of
+from tests.support.lives_over_failovers import PLACES, LivesOverFailovers
 from tests.support.redis_cluster import redis_cluster
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.support.redis_cluster import ClusterNode, RedisCluster
 
@@ -39,6 +47,8 @@ START, ROUND_SECONDS = 1_800_000_000.0, 10_000.0
 KILLS, WORKERS, FOLLOWED = 12, 3, 3_000
 LIVES_A_KILL, LIVES_A_SECOND = 200, 100.0
 UNDER_LOAD_S = 0.5  # of go-lives before a node is killed
+STANDSTILLS, STANDSTILL_S = 5, 4.0  # the sentinel of the tests declares a server dead after half a second
+SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
 
 
 class Side:
@@ -118,37 +128,71 @@ def balance(count: int) -> int:
 
 
 def failover(count: int) -> int:
-    """Returns of how many a target was told for nothing, twice, or not at all."""
     count = min(count, FOLLOWED)
     with (
         tempfile.TemporaryDirectory(prefix="lv-") as folder,
         redis_cluster(Path(folder) / "nodes", replicas=1) as cluster,
         running_receiver() as receiver,
     ):
-        world = LivesOnCluster(cluster, receiver, count)
+        world = LivesOverFailovers(cluster.url, receiver, count)
         with world.running(WORKERS):
-            away = [lose_node_under_load(world, PLACES[number % len(PLACES)]) for number in range(KILLS)]
-        world.deliver_once_more()
-        told = sum(world.told().values())
-        print(f"{len(away)} primaries killed; nobody had their slots for {min(away):.1f} to {max(away):.1f} s")
-        print(f"{world.asked:,} looks at {count:,} streamers, {told:,} alerts: {len(world.lost)} lost,", end=" ")
-        print(f"{len(world.doubled)} doubled, {len(world.invented)} of nothing")
-        return len(world.lost) + len(world.doubled) + len(world.invented)
+            for number in range(KILLS):
+                with going_live(world):
+                    seconds = cluster.lose_owner(PLACES[number % len(PLACES)])
+                    print(f"a primary is killed: nobody has its slots for {seconds:.1f} s")
+                cluster.bring_back()
+        return judge(world)
 
 
-def lose_node_under_load(world: LivesOnCluster, place: str) -> float:
-    """For how many seconds nobody had the place."""
+def sentinel(_: int) -> int:
+    """The same of a primary that stands still until another has taken over, and goes on as if it were one."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lv-") as folder,
+        redis_server(Path(folder) / "one", *SYNC_AT_ONCE) as first,
+        redis_server(Path(folder) / "two", "--replicaof", f"127.0.0.1 {first}", *SYNC_AT_ONCE) as second,
+        sentinel_of(Path(folder), first) as port,
+        redis.Redis(port=port, decode_responses=True) as asked,
+        running_receiver() as receiver,
+    ):
+        wait_for(lambda: sees_a_replica(asked), what="the replica")
+        pids = {each: redis.Redis(port=each).info("server")["process_id"] for each in (first, second)}
+        world = LivesOverFailovers(f"redis+sentinel://127.0.0.1:{port}/shop", receiver, STANDSTILLS * LIVES_A_KILL)
+        with world.running(WORKERS):
+            for _ in range(STANDSTILLS):
+                with going_live(world):
+                    stand_still(pids[asked.sentinel_master("shop")["port"]])
+                wait_for(lambda: sees_a_replica(asked), what="the one that stood still as a replica")
+        return judge(world)
+
+
+def stand_still(pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(STANDSTILL_S)
+    os.kill(pid, signal.SIGCONT)
+    print(f"the primary stood still for {STANDSTILL_S:.1f} s", flush=True)
+
+
+@contextmanager
+def going_live(world: LivesOverFailovers) -> Iterator[None]:
+    """Some go live before, while and after the block happens; each is told by the end."""
     begins = threading.Thread(target=world.go_live, args=(LIVES_A_KILL, LIVES_A_SECOND))
     begins.start()
     time.sleep(UNDER_LOAD_S)
-    away_seconds = world.lose_node(place)
+    yield
     begins.join()
     world.wait_until_all_are_told()
-    world.bring_back_nodes()
-    return away_seconds
 
 
-SECTIONS = {"balance": balance, "failover": failover}
+def judge(world: LivesOverFailovers) -> int:
+    """Of how many the target was told for nothing, twice, or not at all."""
+    world.deliver_once_more()
+    wrong = {"lost": len(world.lost), "doubled": len(world.doubled), "of nothing": len(world.invented)}
+    counts = ", ".join(f"{number} {what}" for what, number in wrong.items())
+    print(f"{world.asked:,} looks, {sum(world.told().values()):,} alerts: {counts}", flush=True)
+    return sum(wrong.values())
+
+
+SECTIONS = {"balance": balance, "failover": failover, "sentinel": sentinel}
 
 
 def main(words: Sequence[str]) -> int:

@@ -34,6 +34,7 @@ def confirm(client: Any, places: Iterable[str]) -> None:
         return
     for name, primary, place in _primaries(client, [cluster_key(place) for place in places]):
         if not _knows_replicas(client, primary, place):
+            _alone_since.pop(name, None)
             continue
         pipe = primary.pipeline(transaction=False)
         pipe.set(f"{place}confirmed", 1)  # a wait is for what its own connection wrote, and for all before that

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -73,6 +74,7 @@ class RedisCluster:
 
     def __init__(self, primaries: Sequence[ClusterNode], replicas: Sequence[ClusterNode]) -> None:
         self.primaries, self.replicas = primaries, replicas
+        self._lost: list[ClusterNode] = []
 
     @property
     def nodes(self) -> list[ClusterNode]:
@@ -92,10 +94,22 @@ class RedisCluster:
         """The node that has a key now: all others send on whoever asks for it."""
         return wait_for(lambda: next(filter(partial(_has, key), self.nodes), None), what=f"an owner of {key}")
 
-    def bring_back(self, node: ClusterNode) -> None:
-        """Starts a node that was killed: as a replica of the one that took over from it."""
-        node.start()
-        wait_for(lambda: node.answers() and _is_synced(node), what="the node as a replica")
+    def lose_owner(self, key: str) -> float:
+        """Kills the node that has this key, and waits until its replica has taken over. Returns for how many seconds
+        nobody had it.
+        """
+        began, node = time.monotonic(), self.owner(key)
+        node.kill()
+        self._lost.append(node)
+        self.owner(key)
+        return time.monotonic() - began
+
+    def bring_back(self) -> None:
+        """Starts the nodes that were lost: as replicas of those that took over from them."""
+        while self._lost:
+            node = self._lost.pop()
+            node.start()
+            wait_for(lambda node=node: node.answers() and _is_synced(node), what="the node as a replica")  # type: ignore[misc]
 
 
 @contextmanager

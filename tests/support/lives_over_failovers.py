@@ -1,4 +1,4 @@
-"""Plays many go-lives with a cluster as the store, of which nodes are killed meanwhile; counts what a target was told.
+"""Plays many go-lives while servers of the store are lost, and counts what a target was told.
 
 The sites are played in this process. What asks, records and tells is what workers do, each with a client of its own.
 """
@@ -34,13 +34,12 @@ if TYPE_CHECKING:
     from livectl.live.alerts.delivery import AlertDispatcher
     from livectl.live.platforms.base import CheckContext, Platform
     from tests.support.alerts import Receiver
-    from tests.support.redis_cluster import ClusterNode, RedisCluster
 
 PLATFORMS = ("bilibili", "huya", "soop")  # which need no key
 TARGET = "phone"
 FASTEST_S, SLOWEST_S = 0.5, 1.0
 PAUSE_S = 0.02  # of a worker between two of its jobs
-# One on each node, since slots are shared evenly. That of the first has most: the one outbox, a platform, the target.
+# Of a cluster of three each node has one; that of the first has most: the one outbox, a platform, the target.
 PLACES = (COMMON, *map(platform_place, PLATFORMS[1:]))
 
 
@@ -61,13 +60,12 @@ class PlayedSites:
         return Observation(platform=platform, id=streamer_id, state=State.LIVE, at=now, session=f"{streamer_id}s")
 
 
-class LivesOnCluster:
+class LivesOverFailovers:
     """The world: who is followed, the workers, the receiver of the alerts."""
 
-    def __init__(self, cluster: RedisCluster, receiver: Receiver, count: int) -> None:
-        self._cluster, self._receiver, self._sites = cluster, receiver, PlayedSites()
-        self._address = Address.parse_store(cluster.url)
-        self._dead: list[ClusterNode] = []
+    def __init__(self, store_url: str, receiver: Receiver, count: int) -> None:
+        self._receiver, self._sites = receiver, PlayedSites()
+        self._address = Address.parse_store(store_url)
         access = PlatformSettings(budget=parse_rate("1000000/m"))
         self._settings = Settings(
             home=Path(),
@@ -137,20 +135,6 @@ class LivesOnCluster:
             self._sites.live.add(streamer.id)
             time.sleep(1 / a_second)
         del self._waiting[:count]
-
-    def lose_node(self, place: str) -> float:
-        """Kills the node that has this place, and waits until its replica has taken over. Returns for how many seconds
-        nobody had it.
-        """
-        began, node = time.monotonic(), self._cluster.owner(place)
-        node.kill()
-        self._dead.append(node)
-        self._cluster.owner(place)
-        return time.monotonic() - began
-
-    def bring_back_nodes(self) -> None:
-        while self._dead:
-            self._cluster.bring_back(self._dead.pop())
 
     def told(self) -> Counter[str]:
         """How often the target was told of each."""
