@@ -22,8 +22,7 @@ def run_valkey(folder: Path) -> Iterator[tuple[Path, int]]:
 
     path = folder / "v.sock"
     command = [locate_binary(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
-    # In a session of its own: Ctrl-C is for the measurement, which may have something to say before it ends the server.
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             while not path.exists():
                 assert server.poll() is None, "the server did not start"

@@ -5,7 +5,7 @@
 A cycle is half a minute: so often the newest pages are read. SHARE makes the site and its pages so much smaller, for
 many cycles (`python -m benchmarks.listing 10000 0.1`); or many are played in pieces, each of another SEED. The site and
 its clock are played: pages shift, fail, lack rows, double them, end too early, and rows of broadcasts that have ended
-stay for a while. Ended early, by Ctrl-C or SIGTERM, it tells of the cycles until then.
+stay for a while. Ended early, by a SIGTERM to it alone, it tells of the cycles until then.
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ def _play(
     followed.result.delays.clear()
     site.list_requests = site.check_requests = 0
     over: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: over.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _frame: over.append(number))
     played = 0
     while played < cycles and not over:
         followed.sweep(FASTEST_SECONDS)
