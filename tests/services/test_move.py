@@ -168,7 +168,7 @@ def test_all_queues_are_purged_with_one_question(project: Project, server: redis
     wait_in_store(project, server, 4e9)
     assert {"celery", "mail"} <= set(purge.list_queues(project.deployment))
     unsure = project.livectl("queues", "purge", "--all")
-    assert (unsure.returncode, "Take 3 messages out of celery, mail, 1 of which wait" in unsure.stderr) == (130, True)
+    assert (unsure.returncode, "Take 3 messages out of celery, mail, 1 of which wait" in unsure.stderr) == (2, True)
     ran = project.livectl("queues", "purge", "--all", "--yes", "--save", "saved.jsonl", "--json")
     assert {row["queue"]: row["total"] for row in json.loads(ran.stdout)} == {"celery": 2, "mail": 1}
     assert len((project.folder / "saved.jsonl").read_text().splitlines()) == 3
