@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import click
@@ -138,9 +137,9 @@ def list_runs(
     by_name = {schedule.name: schedule for schedule in wanted}
     shown_zone = reading.shown_zone(context, zone)
     after, until = reading.parse_period(period["start"], period["end"], shown_zone)
-    runs = run_views.list_runs(wanted, after, until, history, left_out=period["left_out"])
     limit = count or (DEFAULT_RUNS if until is None else MAX_RUNS)
-    context.show(run_views.render_runs(list(islice(runs, limit)), by_name, history, shown_zone))
+    runs = run_views.list_runs(wanted, after, until, history, limit, left_out=period["left_out"])
+    context.show(run_views.render_runs(runs, by_name, history, shown_zone))
 
 
 @command.command()

@@ -438,6 +438,7 @@ def test_next_shows_a_time_and_what_is_left_out_of_it(run: Run, tmp_path: Path) 
     moved = json.loads(run("schedules", "next", "moved", "--json")[1])
     assert len(moved) == 3
     assert all(row["note"].startswith("moved by ") for row in moved)
+    assert json.loads(run("schedules", "next", "moved", "--why", "--json")[1]) == moved, "it leaves nothing out"
     assert run("schedules", "next", "--to", "2020-01-01")[0] == 2
 
 

@@ -24,26 +24,25 @@ if TYPE_CHECKING:
 
 MAX_RUNS_COUNTED = 10_000  # of an entry that may have only so many
 MAX_INSTANT = 10**15  # later than any run
+LEFT_OUT_AHEAD_MS = 366 * 86_400 * MS_PER_SECOND  # in which is looked for what is left out where nothing ends it before
 MS_PER_MINUTE = 60 * MS_PER_SECOND
 
 
-def upcoming_runs(
-    schedules: Iterable[Schedule], after_ms: int, history: RunHistory | None = None, *, left_out: bool = False
-) -> Iterator[Run]:
+def upcoming_runs(schedules: Iterable[Schedule], after_ms: int, history: RunHistory | None = None) -> Iterator[Run]:
     """The runs of all schedules that are switched on, in the order of time; usually without end.
 
-    With the history, no more of an entry than its `count` still allows. `left_out` instead yields each instant of a
-    timing whose run the entry leaves out.
+    With the history, no more of an entry than its `count` still allows.
     """
-    runs_of = _left_out_after if left_out else _runs_after
     runs_by_schedule = (
-        islice(
-            runs_of(schedule, after_ms), None if left_out else views.runs_left(schedule, history or views.RunHistory())
-        )
+        islice(_runs_after(schedule, after_ms), views.runs_left(schedule, history or views.RunHistory()))
         for schedule in schedules
         if schedule.enabled
     )
-    return merge(*runs_by_schedule, key=lambda run: (run.due, run.name))
+    return merge(*runs_by_schedule, key=_in_time)
+
+
+def _in_time(run: Run) -> tuple[int, str]:
+    return run.due, run.name
 
 
 def _runs_after(schedule: Schedule, moment: int) -> Iterator[Run]:
@@ -52,24 +51,32 @@ def _runs_after(schedule: Schedule, moment: int) -> Iterator[Run]:
         moment = due
 
 
-def _left_out_after(schedule: Schedule, moment: int) -> Iterator[Run]:
-    while (planned := due_times.timing_after(schedule, moment)) is not None:
+def _left_out_after(schedule: Schedule, moment: int, last: int) -> Iterator[Run]:
+    while (planned := due_times.timing_after(schedule, moment)) is not None and planned <= last:
         if due_times.why_left_out(schedule, planned):
             yield Run(schedule.name, planned)
         moment = planned
 
 
 def list_runs(
-    schedules: Iterable[Schedule], after_ms: int, until_ms: int | None, history: RunHistory, *, left_out: bool
-) -> Iterator[Run]:
-    """The runs after an instant, up to another one; with those that are left out, if these are asked for."""
+    schedules: Iterable[Schedule],
+    after_ms: int,
+    until_ms: int | None,
+    history: RunHistory,
+    limit: int,
+    *,
+    left_out: bool,
+) -> list[Run]:
+    """The first runs after an instant, up to another one; with those that are left out, if these are asked for."""
     schedules = list(schedules)
     until = MAX_INSTANT if until_ms is None else until_ms
-    kinds = [upcoming_runs(schedules, after_ms, history)]
-    if left_out:
-        kinds.append(upcoming_runs(schedules, after_ms, left_out=True))
-    ordered = (takewhile(lambda run: run.due <= until, runs) for runs in kinds)
-    return merge(*ordered, key=lambda run: (run.due, run.name))
+    runs = list(islice(takewhile(lambda run: run.due <= until, upcoming_runs(schedules, after_ms, history)), limit))
+    if not left_out:
+        return runs
+    # Of an entry that leaves nothing out, as of one whose runs are used up, the search would have no end.
+    last = runs[-1].due if len(runs) == limit else until_ms or after_ms + LEFT_OUT_AHEAD_MS
+    kinds = [runs, *(_left_out_after(schedule, after_ms, last) for schedule in schedules if schedule.enabled)]
+    return list(islice(merge(*kinds, key=_in_time), limit))
 
 
 def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], history: RunHistory, zone: str) -> View:
