@@ -248,24 +248,20 @@ def test_what_is_asked_for_push_leaves_by_one_exit_and_by_another_where_that_is_
 ) -> None:
     """The sockets as well; and of those who are told of, nobody is asked by the exit that is refused."""
     exits = {"home": Exit("127.0.0.2"), "office": Exit("127.0.0.3")}
-
-    def sockets() -> set[str]:
-        return {session.connection.remote_address[0] for session in eventsub.sessions.values()}
-
     ids = follow(store, fakes, 6)
     over = push.start(**exits)
     wait_until_covered(push_store, 6)
-    (first,) = {request.client for request in fakes.log} | sockets()
+    (first,) = {request.client for request in fakes.log} | eventsub.clients()
     limits = LimitsByPlatform(push_settings(fakes, exits), store)
     limits.note_exits(store, "twitch")
     ways = {exits[each.exit].address: each for each in limits.by_exits("twitch", time.time())}
     refused = Observation(platform="twitch", id="", state=State.BLOCKED, at=time.time())
     store.record(ways.pop(first), [refused])
     over.set()
-    wait_for(lambda: not sockets())
+    wait_for(lambda: not eventsub.clients())
     fakes.log.clear()
     push.start(**exits)
-    wait_for(lambda: sockets() == set(ways) and push_store.health("twitch").is_heard(time.time()))
+    wait_for(lambda: eventsub.clients() == set(ways) and eventsub.heard_shards() == twitch_push.SHARDS)
     assert {request.client for request in fakes.log} == set(ways)
     for each in ids:
         eventsub.go_live(each, STARTED)

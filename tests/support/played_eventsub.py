@@ -39,6 +39,7 @@ class PlayedSession:
 
     id: str
     connection: ServerConnection
+    client: str  # the address that it came from
     keeps_alive: bool = True
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -140,6 +141,11 @@ class PlayedEventSub:
                 if row["type"] == kind and row["status"] == "enabled"
             }
 
+    def clients(self) -> set[str]:
+        """The addresses that its connections came from."""
+        with self._lock:
+            return {session.client for session in self.sessions.values()}
+
     def heard_shards(self) -> int:
         with self._lock:
             return sum(session in self.sessions for session in self.shards.values())
@@ -176,7 +182,7 @@ class PlayedEventSub:
         assert connection.request
         query = parse_qs(urlsplit(connection.request.path).query)
         session_id = query["id"][0] if connection.request.path.startswith(MOVED_PATH) else f"s{next(self._numbers)}"
-        session = PlayedSession(session_id, connection)
+        session = PlayedSession(session_id, connection, connection.remote_address[0])
         if not self.welcomes:
             session.ended.wait(30)
             return
