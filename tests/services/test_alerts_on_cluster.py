@@ -72,7 +72,7 @@ def test_targets_come_are_told_fail_and_go(client: Any) -> None:
     assert {each.notes["live"].rule for each in notes.values()} == {outbox.GIVEN_UP}
     gone = first.note_targets(Settings(home=Path(), folder=Path()), "here", names, NOW).gone
     assert set(gone) == set(names)
-    assert not any(client.exists(f"{cells.target_place(name)}state") for name in names)
+    assert all({*client.hgetall(f"{cells.target_place(name)}state")} == {"cursor", "step"} for name in names)
 
 
 def test_a_target_stays_with_its_worker_for_longer_than_a_failover_takes(client: Any) -> None:

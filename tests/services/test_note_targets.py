@@ -93,6 +93,20 @@ def test_a_target_that_is_gone_is_told_nothing_and_what_waited_is_said(
     assert titles(receiver) == [], "it is new when it comes back"
 
 
+def test_who_has_not_heard_that_a_target_is_gone_tells_it_nothing_from_before_it(
+    worker: Worker, world: World, receiver: Receiver
+) -> None:
+    world.see("live", "ada")
+    worker.take_over(hook=hook(receiver))
+    worker.take_over()
+    world.targets = {"hook": hook(receiver)}
+    world.deliver()
+    assert titles(receiver) == []
+    world.see("live", "grace")
+    world.deliver()
+    assert titles(receiver) == ["demo/grace is live"]
+
+
 def test_one_that_went_while_nothing_ran_is_said_as_well(
     worker: Worker, world: World, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,4 +200,5 @@ def test_a_step_that_comes_late_changes_nothing(world: World) -> None:
         assert retarget(place, number, what, "1-0") == ""
     assert world.client.hget(f"{place}state", "cursor") == "9-0"
     assert retarget(place, "6-0", "gone", "") == "9-0"
-    assert not world.client.exists(f"{place}state")
+    assert world.client.hgetall(f"{place}state") == {"cursor": "9-0", "step": "6-0"}
+    assert 0 < world.client.ttl(f"{place}state")

@@ -13,6 +13,10 @@ end
 
 if what == 'gone' then
   forget()
+  -- Whoever has not heard of that yet goes on from there, and tells nothing from before the target was new.
+  call('HSET', K.state, 'step', number)
+  if known.cursor then call('HSET', K.state, 'cursor', known.cursor) end
+  call('EXPIRE', K.state, REMEMBERED)
 elseif what == 'new' then
   forget()
   call('PERSIST', K.told)
