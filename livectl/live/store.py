@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 OUTBOX_KEY, TARGETS_KEY = f"{COMMON}outbox", f"{COMMON}targets"
 DEAD_LETTERS_KEY = "livectl:dead"  # of ops; they are only counted here
-MAX_BATCH = 1000  # ids in one call: some 30 ms of the server's time where all of them go live, or end
+MAX_BATCH = 500  # ids in one call: some 30 ms of the server's time where all of them go live, or end
 LEARNED_AT_ONCE = 500  # streamers: some 5 ms of the server's time
 TRIMMED_AT_ONCE = 10_000  # changes
 DAY_SECONDS = 86_400
