@@ -77,8 +77,10 @@ def test_signals_reach_the_command_through_the_process_that_watches() -> None:
         "import sys, os; from livectl.ops.processes import die_with_parent; "
         "sys.exit(die_with_parent.run_and_watch(os.getppid(), sys.argv[1:]))"
     )
+    # In short naps: a signal that comes right before one is heard after it.
     script = (
-        "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\ntime.sleep(300)"
+        "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\n"
+        "while True: time.sleep(0.1)"
     )
     argv = [sys.executable, "-c", run, sys.executable, "-c", script]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as watching:
