@@ -446,7 +446,12 @@ def test_what_cannot_be_repaired_later_on_is_tried_again_until_it_can(tmp_path: 
 def test_one_that_is_killed_by_somebody_else_waits_no_longer_each_time() -> None:
     """Also when it is killed soon after its start: it is asked soon, and not when the last one would have been."""
     seldom = msgspec.structs.replace(
-        FAST, works_after=HANG_SECONDS, stable_after=HANG_SECONDS, check_interval=HANG_SECONDS
+        FAST,
+        works_after=HANG_SECONDS,
+        stable_after=HANG_SECONDS,
+        check_interval=HANG_SECONDS,
+        unhealthy_after=2 * HANG_SECONDS,  # one that is asked so seldom answers as seldom
+        unhealthy_start_after=HANG_SECONDS,
     )
     pids: list[int] = []
 
