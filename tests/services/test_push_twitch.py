@@ -243,6 +243,18 @@ def test_as_many_are_told_of_as_the_limit_bears(
     assert push_store.health("twitch").wanted == 6
 
 
+def test_what_twitch_bears_less_of_than_it_says_is_counted_whole(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    """Whichever of the requests that go out at once it refuses."""
+    follow(store, fakes, 6)
+    eventsub.hard_limit = 4
+    push.start()
+    problem = wait_for(lambda: push_store.health("twitch").problem)
+    assert problem.startswith("Twitch takes no more than 4 subscriptions now")
+    wait_until_covered(push_store, 4)
+
+
 def test_what_is_asked_for_push_leaves_by_one_exit_and_by_another_where_that_is_refused(
     store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
 ) -> None:

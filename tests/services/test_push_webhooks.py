@@ -161,8 +161,11 @@ def test_an_address_that_leads_elsewhere_covers_nobody(world: World) -> None:
     assert not world.push_store.health("kick").is_heard(time.time())
 
 
-def test_no_more_are_told_of_than_kick_allows(world: World) -> None:
+@pytest.mark.parametrize("late", [int(ADA), int(BEN)])
+def test_no_more_are_told_of_than_kick_allows(world: World, late: int) -> None:
+    """Whichever of the requests that go out at once it gets first."""
     world.kick.limit = 1
+    world.kick.late = {late}
     world.follow("kick", ADA, BEN)
     with pytest.raises(PushProblem, match="Kick takes no more than 1 subscriptions now"):
         world.kick_push.step(time.time())

@@ -50,6 +50,7 @@ class PlayedKick:
         self.key = signing_key(0)
         self.subscriptions: dict[str, int] = {}
         self.limit = limit
+        self.late: set[int] = set()  # of whom it gets the request after all others, when nothing is left
         self._numbers = count(1)
         plan.played["api.kick.com"] = self._respond
 
@@ -101,7 +102,7 @@ class PlayedKick:
                 self.subscriptions.pop(each, None)
             return SiteResponse(status=204)
         streamer_id = json.loads(request.body)["broadcaster_user_id"]
-        if len(self.subscriptions) >= self.limit:
+        if len(self.subscriptions) >= self.limit or streamer_id in self.late:
             return json_response({"data": [{"error": "subscription limit reached", "subscription_id": ""}]})
         made = f"k-sub-{next(self._numbers)}"
         self.subscriptions[made] = streamer_id

@@ -34,6 +34,14 @@ class SubscriptionPlan(NamedTuple):
     wanted: int  # streamers who should be subscribed to, if there were room
 
 
+def made_first(
+    keys: Iterable[tuple[str, str]], outcomes: Iterable[Subscribed | Exception | None]
+) -> list[tuple[tuple[str, str], Subscribed | Exception | None]]:
+    """What came of each of many that were asked for at once. One that was refused tells how many a platform takes only
+    once all that it took are counted."""
+    return sorted(zip(keys, outcomes, strict=True), key=lambda made: not isinstance(made[1], Subscribed))
+
+
 def want(weight: float, packed_weights: str) -> float:
     """How much a streamer is wanted: how often they should be asked, by their habits and their weight in the list."""
     if not packed_weights:

@@ -233,7 +233,7 @@ class TwitchPush(PushSource):
         self._waiting = self._waiting[len(adding) :]
         steps = [conduit.subscribe(self._conduit, *key, context) for key in adding]
         outcomes = self._fetcher.run_all(platforms.get(NAME), steps, self._way(now).exit)
-        failures = [self._take(key, made, now) for key, made in zip(adding, outcomes, strict=True)]
+        failures = [self._take(key, made, now) for key, made in planning.made_first(adding, outcomes)]
         if adding or removing:
             self._note_covered(now)
         for failure in filter(None, failures):

@@ -170,7 +170,7 @@ class KickPush(WebhookPush):
         self._store.spend(self._way(now), bool(removing) + len(adding), now)
         steps = [kick_webhook.subscribe(streamer_id, self._context(now)) for _, streamer_id in adding]
         outcomes = self._fetcher.run_all(platforms.get(self.platform), steps, self._way(now).exit)
-        failures = [self._take(enabled, key, made, now) for key, made in zip(adding, outcomes, strict=True)]
+        failures = [self._take(enabled, key, made, now) for key, made in planning.made_first(adding, outcomes)]
         self._note_covered(enabled, now)
         for failure in filter(None, failures):
             raise failure
