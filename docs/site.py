@@ -93,32 +93,36 @@ def configuration(language: str, pages: Path, target: Path) -> dict[str, Any]:
             {"pymdownx.highlight": {"use_pygments": True}},
             {"toc": {"slugify": lambda heading, _: documents.slug(heading), "permalink": True}},
         ],
-        "theme": {
-            "name": "material",
-            "language": THEME_LANGUAGES[language],
-            "font": False,  # those of the reader's machine: a page asks nobody else
-            "features": ["navigation.sections", "navigation.top", "content.code.copy", "search.highlight"],
-            "palette": [
-                {
-                    "media": "(prefers-color-scheme: light)",
-                    "scheme": "default",
-                    "primary": "teal",
-                    "toggle": {"icon": "material/weather-night", "name": "Dark"},
-                },
-                {
-                    "media": "(prefers-color-scheme: dark)",
-                    "scheme": "slate",
-                    "primary": "teal",
-                    "toggle": {"icon": "material/weather-sunny", "name": "Light"},
-                },
-            ],
-        },
+        "theme": theme(language),
         "extra": {
             "alternate": [
                 {"name": name, "link": link, "lang": code}
                 for (code, name), link in zip(NAMES.items(), links, strict=True)
             ]
         },
+    }
+
+
+def theme(language: str) -> dict[str, Any]:
+    return {
+        "name": "material",
+        "language": THEME_LANGUAGES[language],
+        "font": False,  # those of the reader's machine: a page asks nobody else
+        "features": ["navigation.sections", "navigation.top", "content.code.copy", "search.highlight"],
+        "palette": [
+            {
+                "media": "(prefers-color-scheme: light)",
+                "scheme": "default",
+                "primary": "teal",
+                "toggle": {"icon": "material/weather-night", "name": "Dark"},
+            },
+            {
+                "media": "(prefers-color-scheme: dark)",
+                "scheme": "slate",
+                "primary": "teal",
+                "toggle": {"icon": "material/weather-sunny", "name": "Light"},
+            },
+        ],
     }
 
 
