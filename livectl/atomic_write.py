@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from livectl.errors import SettingsError
 
@@ -66,16 +66,28 @@ def _lock(descriptor: int) -> None:
 
 
 def write_file(path: Path, data: bytes | str, *, mode: int = NEW_FILE_MODE) -> None:
-    """Replaces the content of a file, or creates the file with this mode.
+    """Replaces the content of a file, or creates the file with this mode. Raises OSError."""
+    with replacing(path, mode=mode) as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
 
-    A file that exists keeps its mode and its owner, and a symbolic link stays one. Raises OSError.
+
+@contextmanager
+def replacing(path: Path, *, mode: int = NEW_FILE_MODE) -> Iterator[IO[bytes]]:
+    """Takes what becomes the content of a file, piece by piece; the file has it once the block has ended well.
+
+    A file that exists keeps its mode and its owner, and a symbolic link stays one. What is no plain file, such as a pipe
+    or a device, is written to as it is. Raises OSError.
     """
     path = path.resolve()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with path.open("wb") as stream:
+            yield stream
+        return
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data.encode() if isinstance(data, str) else data)
+            yield stream
             stream.flush()
             _copy_owner_and_mode(path, stream.fileno(), mode)
             os.fsync(stream.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 STDOUT = "-"
 MEBIBYTE = 1024 * 1024
 LABEL_CHARS = 14
+COPY_MODE = 0o600  # whom one follows, and what targets were told
 
 
 @click.group(invoke_without_command=True)
@@ -106,6 +106,7 @@ def export_store(context: CommandContext, /, file: str) -> None:
     """
     from livectl.live import store_copies
     from livectl.render import sentence
+    from livectl.units import format_count
 
     with _opened(context) as client:
         lines = store_copies.export_lines(client, time.time())
@@ -113,8 +114,8 @@ def export_store(context: CommandContext, /, file: str) -> None:
             sys.stdout.writelines(f"{line}\n" for line in lines)
             return
         with context.working("copying the store"):
-            count = _write_lines(Path(context.cwd, file), lines)
-    context.show(sentence(f"{file} has {count} lines.", {"file": file, "lines": count}))
+            count = _write_lines(context, file, lines)
+    context.show(sentence(f"{file} has {format_count(count, 'line')}.", {"file": file, "lines": count}))
 
 
 @command.command("import")
@@ -131,12 +132,14 @@ def import_store(context: CommandContext, /, file: str) -> None:
     """
     from livectl.live import store_copies
     from livectl.render import sentence
+    from livectl.units import format_count
 
     shards, path = context.settings.polling.shards, Path(context.cwd, file)
     with _open_copy(path, file) as lines, _opened(context) as client, context.working("filling the store"):
         count = store_copies.import_lines(client, lines, file, time.time(), shards)
     context.note_change("import", "store")
-    context.show(sentence(f"{count} streamers are in the store.", {"file": file, "streamers": count}))
+    words = f"{format_count(count, 'streamer')} {'is' if count == 1 else 'are'} in the store."
+    context.show(sentence(words, {"file": file, "streamers": count}))
 
 
 def _open_copy(path: Path, name: str) -> IO[bytes]:
@@ -200,14 +203,17 @@ def _show_findings(context: CommandContext, findings: list[StoreFinding], step: 
     context.show(sentence("\n".join([*lines, step]) if lines else "All of it fits together.", findings))
 
 
-def _write_lines(path: Path, lines: Iterator[str]) -> int:
-    """Writes a file beside it first: a copy that was interrupted is none."""
-    part, count = path.with_name(f"{path.name}.part"), 0
-    with part.open("w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(f"{line}\n")
-            count += 1
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def _write_lines(context: CommandContext, name: str, lines: Iterator[str]) -> int:
+    """Returns how many. A copy that was interrupted is none: the file is there, or another one stays, as it was."""
+    from livectl.atomic_write import replacing
+
+    count = 0
+    try:
+        with replacing(Path(context.cwd, name), mode=COPY_MODE) as file:
+            for line in lines:
+                file.write(f"{line}\n".encode())
+                count += 1
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"{name} cannot be written: {reason}", "Look at its folder and rights.") from error
     return count

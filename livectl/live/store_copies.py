@@ -1,6 +1,6 @@
 """Writes all that the store knows of streamers as lines of JSON, and reads such lines into an empty store.
 
-The first line says what the file is. Poll weights, due times and tokens of platforms are not in it: they are learned,
+The first line says what the file is, and the last how many are between them: a copy that was cut off is none. Poll weights, due times and tokens of platforms are not in it: they are learned,
 reckoned and fetched again. Whatever else is in it keeps its place: who is live is so without a new alert.
 """
 
@@ -32,6 +32,7 @@ KINDS = ("now", "page", "log", "recent", "viewers", "follows")  # of a streamer;
 LEASE_FIELDS = ("token", "held_until")  # of a target, which mean nothing elsewhere
 MAX_LINE_BYTES = 1_000_000
 NAMED_LETTERS = 60  # of a line that cannot be read
+EXPORT_AGAIN = "export the store again"
 DIGEST_BYTES = 16  # of a copy: whoever goes on must have the same
 
 
@@ -78,6 +79,12 @@ class ChangeLine(msgspec.Struct, frozen=True, kw_only=True, tag="change", tag_fi
     page: str
 
 
+class EndLine(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="kind"):
+    """The last line."""
+
+    lines: int  # between the first and this one
+
+
 Line = StreamerLine | HashLine | ScoresLine | ChangeLine
 OUTBOX_KEY, TARGETS_KEY = f"{COMMON}outbox", f"{COMMON}targets"
 ALIAS_PREFIX = "livectl:alias:"  # and a platform: in a copy the names of all its cells stand together
@@ -90,8 +97,11 @@ def export_lines(client: Any, now: float) -> Iterator[str]:
     cells = Cells(client)
     collecting.collect_all(client, [cell.place for used in cells.in_use().values() for cell in used])
     yield _encode(FileHead(at=now))
+    count = 0
     for line in _read_all(client):
         yield _encode(line)
+        count += 1
+    yield _encode(EndLine(lines=count))
 
 
 class Copy(NamedTuple):
@@ -277,7 +287,7 @@ def _changes(client: Any) -> Iterator[Line]:
 def _parse(file: IO[bytes], name: str, digest: Any = None) -> Iterator[Line]:
     """The lines after the first. Whoever wants a digest of them reads them for the first time: each is looked at."""
     file.seek(0)
-    decoder = msgspec.json.Decoder(Line)
+    decoder, is_whole, number = msgspec.json.Decoder(Line | EndLine), False, 1
     head_text = file.readline(MAX_LINE_BYTES)
     try:
         head = msgspec.json.decode(head_text, type=FileHead)
@@ -289,17 +299,27 @@ def _parse(file: IO[bytes], name: str, digest: Any = None) -> Iterator[Line]:
     for number, text in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 2):
         try:
             line = decoder.decode(text)
+            if is_whole:
+                raise ValueError("it stands behind the end")
             if digest is not None:
                 digest.update(text)
-                _look_at(line)
+                _look_at(line, number)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise _mistake(name, number, f"not a line of a copy: {error}", "export the store again") from None
-        yield line
+            raise _mistake(name, number, f"not a line of a copy: {error}", EXPORT_AGAIN) from None
+        if isinstance(line, EndLine):
+            is_whole = True
+        else:
+            yield line
+    if not is_whole:
+        raise _mistake(name, number, "the copy is cut off behind this line", EXPORT_AGAIN)
 
 
-def _look_at(line: Line) -> None:
-    """ValueError for what the store could not read again."""
-    if isinstance(line, StreamerLine):
+def _look_at(line: Line | EndLine, number: int) -> None:
+    """ValueError for what the store could not read again, and for an end that misses lines before it."""
+    if isinstance(line, EndLine):
+        if line.lines != number - 2:
+            raise ValueError(f"{line.lines} lines should be before it")
+    elif isinstance(line, StreamerLine):
         if not line.platform or not line.id or "/" in line.platform or ":" in line.platform:
             raise ValueError("it names no streamer")
         store_records.decode_record(line.platform, (line.id, line.follows, line.now or "{}", line.page or "{}"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -127,7 +129,8 @@ def test_an_import_goes_on_where_it_ended(store: Store, client: redis.Redis, cop
         with pytest.raises(Ended):
             bring_in(client, copy)
     other = copy.with_name("other.jsonl")
-    other.write_text("".join(copy.read_text().splitlines(keepends=True)[:-1]))
+    *lines, _, end = copy.read_text().splitlines()
+    other.write_text("\n".join([*lines, end.replace(str(len(lines)), str(len(lines) - 1))]))
     for refused in (
         lambda: Store(client).newest(9),
         lambda: store_moving.migrate(client, 4),
@@ -144,6 +147,15 @@ BAD_COPIES = {
     "no copy": ("demo/ada\n", "copy.jsonl:1:1: this is no copy of a store"),
     "nothing": ("", "copy.jsonl:1:1: this is no copy of a store"),
     "a newer one": ('{"livectl":"store","version":9,"at":1}\n', "a copy of version 9"),
+    "no end": ('{"livectl":"store","version":1,"at":1}\n', "copy.jsonl:1:1: the copy is cut off behind this line"),
+    "an end that comes too soon": (
+        '{"livectl":"store","version":1,"at":1}\n{"kind":"end","lines":3}\n',
+        "copy.jsonl:2:1: not a line of a copy: 3 lines should be before it",
+    ),
+    "lines behind the end": (
+        '{"livectl":"store","version":1,"at":1}\n{"kind":"end","lines":0}\n{"kind":"end","lines":1}\n',
+        "copy.jsonl:3:1: not a line of a copy: it stands behind the end",
+    ),
     "a line that is cut": ('{"livectl":"store","version":1,"at":1}\n{"kind":"str', "copy.jsonl:2:1: not a line"),
     "a key of others": (
         '{"livectl":"store","version":1,"at":1}\n{"kind":"fields","key":"celery","fields":{"a":"b"}}\n',
@@ -164,6 +176,41 @@ def test_of_a_bad_copy_nothing_is_written(client: redis.Redis, tmp_path: Path, s
     assert code == 3
     assert problem in err
     assert client.keys("livectl:*") == []
+
+
+def test_of_a_copy_that_was_cut_off_nothing_is_written(
+    store: Store, client: redis.Redis, copy: Path, store_url: str
+) -> None:
+    """Between two lines as well: what targets took stands near the end."""
+    client.flushdb()
+    copy.write_text("".join(copy.read_text().splitlines(keepends=True)[:-3]))
+    code, _, err = run(copy.parent, store_url, "store", "import", copy.name)
+    assert code == 3
+    assert "the copy is cut off behind this line (export the store again)" in err
+    assert client.keys("livectl:*") == []
+
+
+def test_an_export_writes_into_a_pipe_and_keeps_what_a_link_names(store: Store, tmp_path: Path, store_url: str) -> None:
+    (tmp_path / "old.jsonl").write_text("old")
+    (tmp_path / "link.jsonl").symlink_to("old.jsonl")
+    assert run(tmp_path, store_url, "store", "export", "link.jsonl")[0] == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    whole = (tmp_path / "old.jsonl").read_text()
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_text)
+        assert run(tmp_path, store_url, "store", "export", "pipe")[0] == 0
+        assert read.result().splitlines()[1:] == whole.splitlines()[1:]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_an_export_that_cannot_be_written_says_where_and_leaves_nothing(
+    store: Store, tmp_path: Path, store_url: str
+) -> None:
+    code, _, err = run(tmp_path, store_url, "store", "export", "nowhere/copy.jsonl")
+    assert code == 3
+    assert "nowhere/copy.jsonl cannot be written: no such file or directory" in err
+    assert list(tmp_path.glob("*copy*")) == []
 
 
 def make_old(client: redis.Redis, version: int) -> None:
