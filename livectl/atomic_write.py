@@ -75,8 +75,8 @@ def write_file(path: Path, data: bytes | str, *, mode: int = NEW_FILE_MODE) -> N
 def replacing(path: Path, *, mode: int = NEW_FILE_MODE) -> Iterator[IO[bytes]]:
     """Takes what becomes the content of a file, piece by piece; the file has it once the block has ended well.
 
-    A file that exists keeps its mode and its owner, and a symbolic link stays one. What is no plain file, such as a pipe
-    or a device, is written to as it is. Raises OSError.
+    A file that exists keeps its mode and its owner, and a symbolic link stays one. What is no plain file, such as a
+    pipe or a device, is written to as it is. Raises OSError.
     """
     path = path.resolve()
     if path.exists() and not (path.is_file() or path.is_dir()):

@@ -1,7 +1,8 @@
 """Writes all that the store knows of streamers as lines of JSON, and reads such lines into an empty store.
 
-The first line says what the file is, and the last how many are between them: a copy that was cut off is none. Poll weights, due times and tokens of platforms are not in it: they are learned,
-reckoned and fetched again. Whatever else is in it keeps its place: who is live is so without a new alert.
+The first line says what the file is, and the last how many are between them: a copy that was cut off is none. Poll
+weights, due times and tokens of platforms are not in it: they are learned, reckoned and fetched again. Whatever else is
+in it keeps its place: who is live is so without a new alert.
 """
 
 from __future__ import annotations
