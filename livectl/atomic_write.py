@@ -76,7 +76,7 @@ def replacing(path: Path, *, mode: int = NEW_FILE_MODE) -> Iterator[IO[bytes]]:
     """Takes what becomes the content of a file, piece by piece; the file has it once the block has ended well.
 
     A file that exists keeps its mode and its owner, and a symbolic link stays one. What is no plain file, such as a
-    pipe or a device, is written to as it is. Raises OSError.
+    pipe or a device, is written to as it is. The name of the stream is where it lies meanwhile. Raises OSError.
     """
     path = path.resolve()
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -84,9 +84,10 @@ def replacing(path: Path, *, mode: int = NEW_FILE_MODE) -> Iterator[IO[bytes]]:
             yield stream
         return
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(descriptor)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             _copy_owner_and_mode(path, stream.fileno(), mode)

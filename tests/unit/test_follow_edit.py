@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import SettingsError
-from livectl.live import views
+from livectl.live import platforms, views
+from livectl.live.follows import follow_list
 from livectl.live.follows.edit import FollowFile
 from livectl.live.follows.follow_list import load, parse_listed, parse_streamer
 from tests.support.follow_lists import addresses
+from tests.unit.test_platform_addresses import ADDRESSES
 
 if TYPE_CHECKING:
     from livectl.models import Streamer
@@ -33,6 +35,13 @@ follows:
   - {url: demo/bob}     # and that is that
 # the end
 """
+
+
+@pytest.fixture(params=["short", "long"], autouse=True)
+def length(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each list is edited as one that is read whole, and as one of which only the entries that matter are read."""
+    if request.param == "long":
+        monkeypatch.setattr(follow_list, "LONG_BYTES", -1)
 
 
 @pytest.fixture
@@ -212,3 +221,45 @@ def test_many_at_once_lose_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_takes_nothing_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"follows\.yaml cannot be changed"):
         FollowFile(Path("/proc/self/follows.yaml"), "follows.yaml").add(people("demo/ada"))
+
+
+MANY = 3000
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "txt"])
+def test_an_edit_of_a_long_list_reads_few_of_its_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(follow_list, "LONG_BYTES", -1)
+    dash, head = ("- ", "follows:\n") if suffix == "yaml" else ("", "")
+    text = head + "".join(f"{dash}demo/u{number}\n" for number in range(MANY))
+    path = tmp_path / f"follows.{suffix}"
+    path.write_text(text)
+
+    read: list[str] = []
+    parse = platforms.parse_address
+    monkeypatch.setattr(platforms, "parse_address", lambda text: read.append(text) or parse(text))  # type: ignore[func-returns-value]
+    assert FollowFile(path).add(people("demo/eve", "demo/u7")).unchanged == tuple(people("demo/u7"))
+    FollowFile(path).remove(people("demo/u7"))
+    assert len(read) < 30
+    assert path.read_text() == text.replace(f"{dash}demo/u7\n", "") + f"{dash}demo/eve\n"
+
+
+def test_an_entry_of_a_long_list_is_found_however_its_address_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_list, "LONG_BYTES", -1)
+    for number, (written, address) in enumerate([*ADDRESSES, ("https://www.twitch.tv/%61da", "twitch/ada")]):
+        path = tmp_path / f"{number}.txt"
+        path.write_text(f"demo/first\n{written}\ndemo/last\n")
+        assert FollowFile(path).remove(people(address)).unchanged == (), written
+        assert path.read_text() == "demo/first\ndemo/last\n"
+
+
+def test_what_no_longer_reads_as_meant_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "follows.yaml"
+    path.write_text(text := "- demo/ada\n- |\n  demo/bob\n  # of its text\n")
+    with pytest.raises(SettingsError, match="only people change"):
+        FollowFile(path).add(people("demo/eve"))
+    assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]

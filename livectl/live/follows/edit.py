@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
+from contextlib import suppress
+from functools import partial
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from livectl.atomic_write import changing, write_file
+from livectl.atomic_write import changing, replacing
 from livectl.errors import FileError, LivectlError, SettingsError
-from livectl.live.follows import follow_list, formats
+from livectl.live.follows import follow_list, formats, lines
+from livectl.live.follows.entries import Meaning, find_long, same_entries
 from livectl.live.follows.lines import TABLE_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
     from livectl.live.follows.follow_list import FollowLine
     from livectl.models import Streamer
 
 NEW_FILE_TEXT = "# livectl: whom you follow. An address as your browser shows it, or platform/id.\n\nfollows:\n"
 INDENT = "  "
+HEADINGS_BYTES = 65_536  # of a table: its first rows
+COMMENT = follow_list.COMMENT.encode()
 EMPTY_LIST_LINES = ("follows:", "follows: []", "follows: null", "follows: ~")
 CLOSING_SIGNS = {"{": "}", '"': '"', "'": "'"}
 YAML_HINT = "Keep the list as YAML: livectl follow export > follows.yaml"
@@ -32,6 +39,39 @@ class FollowEdit(NamedTuple):
 
     changed: tuple[Streamer, ...]  # added or removed
     unchanged: tuple[Streamer, ...] = ()  # followed already, or not followed
+
+
+class _Change(NamedTuple):
+    """Other lines for the entries that begin at some lines of the file, and what comes behind all of it."""
+
+    rewrites: Mapping[int, Callable[[list[str]], list[str]]]
+    added: str = ""
+    keep: bool = True  # what the file has so far
+
+    def lines(self, file: BinaryIO, *, is_yaml: bool) -> Iterator[bytes]:
+        """The lines of the file with that, as they are read."""
+        entry, begun, between = list[str](), 0, list[bytes]()
+        for number, line in enumerate(_whole_lines(file) if self.keep else (), 1):
+            if begun and is_yaml and (not line.strip() or line.lstrip().startswith(COMMENT)):
+                between.append(line)  # belongs to the entry only if the entry goes on after it
+                continue
+            if begun and is_yaml and _indent(line) > _indent(entry[0]):
+                entry += [each.decode() for each in (*between, line)]
+                between.clear()
+                continue
+            if begun:
+                yield from self._rewritten(begun, entry, between)
+                begun = 0
+            if number in self.rewrites:
+                entry, begun, between = [line.decode()], number, []
+            else:
+                yield line
+        if begun:
+            yield from self._rewritten(begun, entry, between)
+
+    def _rewritten(self, begun: int, entry: list[str], after: list[bytes]) -> Iterator[bytes]:
+        yield from (line.encode() for line in self.rewrites[begun](entry))
+        yield from after
 
 
 class FollowFile:
@@ -56,30 +96,27 @@ class FollowFile:
             return self._set_tags(streamer, tuple(dict.fromkeys(tags)))
 
     def _add(self, streamers: Iterable[Streamer]) -> FollowEdit:
-        text = self._read_text()
         wanted: dict[tuple[str, str], Streamer] = {}
         for streamer in streamers:
             wanted.setdefault(streamer.key, streamer)
         known: set[tuple[str, str] | None] = set()
         last: FollowLine | None = None
-        for line in self._parse_lines(text):
+        for line in self._lines_about(wanted):
             last = line
             if (key := _key(line)) in wanted:
                 known.add(key)
         new = [streamer for key, streamer in wanted.items() if key not in known]
         if new:
-            expected = chain(map(_key, self._parse_lines(text)), (streamer.key for streamer in new))
-            self._write_if(self._text_with(text, last, new), _key, expected)
+            self._write(self._addition(last, new), Meaning(_key, added=[streamer.key for streamer in new]))
         return FollowEdit(tuple(new), tuple(streamer for key, streamer in wanted.items() if key in known))
 
     def _remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
-        text = self._read_text()
         unwanted = {streamer.key: streamer for streamer in streamers}
-        lines = [line for line in self._parse_lines(text) if _shown_key(line) in unwanted]
+        lines = [line for line in self._lines_about(unwanted) if _shown_key(line) in unwanted]
         there = {_shown_key(line) for line in lines}
         if there:
-            kept = (line for line in self._parse_lines(text) if _shown_key(line) not in there)
-            self._write_if(self._text_without(text, lines), _key, map(_key, kept))
+            gone = Meaning(_key, lambda line: [] if _shown_key(line) in there else [_key(line)])
+            self._write(_Change({line.location[0]: lambda entry: [] for line in lines}), gone)
         return FollowEdit(
             tuple(streamer for key, streamer in unwanted.items() if key in there),
             tuple(streamer for key, streamer in unwanted.items() if key not in there),
@@ -88,64 +125,79 @@ class FollowFile:
     def _set_tags(self, streamer: Streamer, tags: tuple[str, ...]) -> FollowEdit:
         if not self._is_yaml:
             raise SettingsError(f"{self.name} has no place for tags", YAML_HINT)
-        text = self._read_text()
-        entries = [line for line in self._parse_lines(text) if _key(line) == streamer.key]
+        entries = [line for line in self._lines_about([streamer.key]) if _key(line) == streamer.key]
         if not entries:
             return FollowEdit((), (streamer,))
         # several entries for one streamer: the first has the tags
         changed = [_with_tags(line, () if at else tags) for at, line in enumerate(entries)]
         if any(new != line.streamer for new, line in zip(changed, entries, strict=True)):
-            lines = _split_lines(text)
-            for line, new in zip(entries, changed, strict=True):
-                _write_tags(lines, line, new.tags)
+            rewrites = {
+                line.location[0]: partial(_write_tags, line, new.tags)
+                for line, new in zip(entries, changed, strict=True)
+            }
             left = iter(changed)
-            expected = (
-                next(left) if _key(line) == streamer.key else _readable(line) for line in self._parse_lines(text)
-            )
-            self._write_if("".join(lines), _readable, expected)
+            tagged = Meaning(_readable, lambda line: [next(left) if _key(line) == streamer.key else _readable(line)])
+            self._write(_Change(rewrites), tagged)
         return FollowEdit(tuple(new for new, line in zip(changed, entries, strict=True) if new != line.streamer)[:1])
 
     @property
+    def _suffix(self) -> str:
+        return self.path.suffix.lower()
+
+    @property
     def _is_yaml(self) -> bool:
-        return self.path.suffix.lower() in follow_list.YAML_SUFFIXES
+        return self._suffix in follow_list.YAML_SUFFIXES
 
-    def _read_text(self) -> str:
-        return follow_list.decode(follow_list.read_content(self.path, self.name), self.name)
+    def _lines(self) -> Iterator[FollowLine]:
+        return follow_list.read_lines(self.path, self.name)
 
-    def _parse_lines(self, text: str) -> Iterator[FollowLine]:
-        return follow_list.parse_lines(text.encode(), self.path.suffix, self.name)
+    def _lines_about(self, keys: Collection[tuple[str, str]]) -> Iterator[FollowLine]:
+        """At least the lines for these, and the last one: of a long list not many more."""
+        long = find_long(self.path, self.name, self._suffix)
+        return long.lines_about(keys) if long else self._lines()
 
-    def _text_with(self, text: str, last_line: FollowLine | None, new: list[Streamer]) -> str:
-        if self.path.suffix.lower() == TABLE_SUFFIX:
-            return _with_final_newline(text) + formats.rows_for(text, new)
+    def _addition(self, last: FollowLine | None, new: list[Streamer]) -> _Change:
+        if self._suffix == TABLE_SUFFIX:
+            return _Change({}, formats.rows_for(self._beginning(), new))
         if not self._is_yaml:
-            return _with_final_newline(text) + formats.as_text(new)
-        lines = _split_lines(text or NEW_FILE_TEXT)
-        if last_line is None:
-            return _with_first_entries(lines, new)
-        start = last_line.location[0] - 1
-        last, indent = _entry_end(lines, start), lines[start].partition("-")[0]
-        return "".join(
-            [*lines[:last], *(f"{indent}- {formats.render_entry(streamer)}\n" for streamer in new), *lines[last:]]
-        )
+            return _Change({}, formats.as_text(new))
+        if last is None:
+            text = follow_list.decode(follow_list.read_content(self.path, self.name), self.name)
+            return _Change({}, _with_first_entries(_split_lines(text or NEW_FILE_TEXT), new), keep=False)
 
-    def _text_without(self, text: str, removed: list[FollowLine]) -> str:
-        lines = _split_lines(text)
-        starts = {line.location[0] - 1 for line in removed}  # a line may hold several entries
-        for start in sorted(starts, reverse=True):
-            del lines[start : _entry_end(lines, start) if self._is_yaml else start + 1]
-        return "".join(lines)
+        def go_on(entry: list[str]) -> list[str]:
+            indent = entry[0].partition("-")[0]
+            return [*entry, *(f"{indent}- {formats.render_entry(streamer)}\n" for streamer in new)]
 
-    def _write_if(self, text: str, shown: Callable[[FollowLine], object], expected: Iterable[object]) -> None:
-        """SettingsError, and nothing is written, if the text does not read back as expected."""
-        try:
-            lines = zip_longest(map(shown, self._parse_lines(text)), expected, fillvalue="")
-            is_as_meant = all(found == wanted for found, wanted in lines)
-        except FileError:
-            is_as_meant = False
-        if not is_as_meant:
-            raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND_HINT)
-        write_file(self.path, text)
+        return _Change({last.location[0]: go_on})
+
+    def _beginning(self) -> str:
+        """The first lines of the file, with the headings of a table."""
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            return file.read(HEADINGS_BYTES).decode("utf-8-sig", errors="replace")
+        return ""
+
+    def _write(self, change: _Change, meaning: Meaning) -> None:
+        """SettingsError, and nothing is written, if the file does not read back as meant."""
+        with replacing(self.path) as new:
+            with suppress(FileNotFoundError), self.path.open("rb") as old:
+                new.writelines(change.lines(old, is_yaml=self._is_yaml))
+            new.write(change.added.encode())
+            new.flush()
+            try:
+                is_as_meant = self._reads_as_meant(Path(new.name), change, meaning)
+            except FileError:
+                is_as_meant = False
+            if not is_as_meant:
+                raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND_HINT)
+
+    def _reads_as_meant(self, written: Path, change: _Change, meaning: Meaning) -> bool:
+        old, new = (find_long(path, self.name, self._suffix) for path in (self.path, written))
+        if change.keep and old and new:
+            return same_entries(old, new, change.rewrites, meaning)
+        found = map(meaning.shown, lines.read(written, self._suffix, self.name))
+        expected = chain(chain.from_iterable(map(meaning.of, self._lines())), meaning.added)
+        return all(one == other for one, other in zip_longest(found, expected, fillvalue=""))
 
 
 def _shown_key(line: FollowLine) -> tuple[str, str]:
@@ -169,8 +221,15 @@ def _with_tags(line: FollowLine, tags: tuple[str, ...]) -> Streamer:
     return msgspec.structs.replace(streamer, tags=tags)
 
 
-def _with_final_newline(text: str) -> str:
-    return text if not text or text.endswith("\n") else text + "\n"
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines as editors count them, each with its end."""
+    for number, line in enumerate(file):
+        whole = line if number else line.removeprefix(BOM_UTF8)
+        yield whole if whole.endswith(b"\n") else whole + b"\n"
+
+
+def _indent(line: bytes | str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _split_lines(text: str) -> list[str]:
@@ -190,43 +249,27 @@ def _with_first_entries(lines: list[str], new: list[Streamer]) -> str:
     return "".join([*lines[:at], head, *entries, *lines[at + 1 :]])
 
 
-def _entry_end(lines: list[str], start: int) -> int:
-    """The number of the line after an entry, which goes on while lines are indented deeper than its dash."""
-    indent = len(lines[start]) - len(lines[start].lstrip())
-    end = start + 1
-    for number in range(start + 1, len(lines)):
-        line = lines[number]
-        if not line.strip() or line.lstrip().startswith(follow_list.COMMENT):
-            continue  # belongs to the entry only if the entry goes on after it
-        if len(line) - len(line.lstrip()) <= indent:
-            break
-        end = number + 1
-    return end
-
-
-def _write_tags(lines: list[str], line: FollowLine, tags: Sequence[str]) -> None:
-    """Gives the entry of this line its tags: in place, so that the lines of all others keep their numbers."""
-    start, column = line.location[0] - 1, line.location[1] - 1
-    end = _entry_end(lines, start)
-    if end == start + 1:
-        content, comment = _split_comment(lines[start][column:])
+def _write_tags(line: FollowLine, tags: Sequence[str], entry: list[str]) -> list[str]:
+    """The entry of this line with these tags: and its other words as they were."""
+    number, column, lines = line.location[0], line.location[1] - 1, list(entry)
+    if len(lines) == 1:
+        content, comment = _split_comment(lines[0][column:])
         if not content.endswith(CLOSING_SIGNS.get(content[:1], "")):  # a # in quotes begins no comment
-            raise SettingsError(f"line {start + 1} is written in a way that only people change", BY_HAND_HINT)
-        lines[start] = f"{lines[start][:column]}{_flow_entry(line.written, tags)}{comment}"
-        return
+            raise SettingsError(f"line {number} is written in a way that only people change", BY_HAND_HINT)
+        return [f"{lines[0][:column]}{_flow_entry(line.written, tags)}{comment}"]
     indent, text = " " * column, f"tags: {formats.render_list(tags)}" if tags else ""
-    begin = next((at for at in range(start, end) if _key_at(lines[at], column) == "tags"), None)
+    begin = next((at for at, each in enumerate(lines) if _key_at(each, column) == "tags"), None)
     if begin is None:
-        lines[end - 1] += f"{indent}{text}\n" if text else ""
-        return
-    for at in range(begin + 1, end):
+        return [*lines, f"{indent}{text}\n"] if text else lines
+    for at in range(begin + 1, len(lines)):
         if _key_at(lines[at], column):
             break
         lines[at] = _comment_line(lines[at], indent)
-    if begin == start:  # beside the dash
+    if not begin:  # beside the dash
         text = text or "tags: []"
     _, comment = _split_comment(lines[begin][column:])
     lines[begin] = f"{lines[begin][:column]}{text}{comment}" if text else _comment_line(lines[begin], indent)
+    return lines
 
 
 def _flow_entry(written: Any, tags: Sequence[str]) -> str:

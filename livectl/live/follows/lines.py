@@ -11,7 +11,7 @@ import io
 import json
 import re
 from functools import partial
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Source = Path | bytes
 
 TABLE_SUFFIX, JSON_SUFFIX = ".csv", ".json"
+LIST_KEY = "follows"  # of YAML
 COLUMNS = ("platform", "id", "url", "name", "tags", "alerts", "weight")  # of our tables
 MAX_WHOLE_BYTES = 1_000_000  # of YAML and JSON that is read at once: all its mistakes are told at once too
 MAX_LINE_BYTES = 1_000_000
@@ -50,7 +51,7 @@ def read(source: Source, suffix: str, name: str) -> Iterator[FollowLine]:
         return _read_yaml(source, name)
     if suffix == JSON_SUFFIX:
         return _read_json(source, name)
-    return _from_text(source, name, _read_table if suffix == TABLE_SUFFIX else _read_text)
+    return _from_text(source, name, _read_table if suffix == TABLE_SUFFIX else read_text)
 
 
 def _from_text(
@@ -70,18 +71,28 @@ def _size(source: Source) -> int:
 
 def decoded_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str | None]]:
     """Each line with its number; None for one that is not UTF-8."""
+    return starmap(decode_line, numbered_lines(file, name))
+
+
+def numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+    """Each line as it is written; the mark before the first says only that it is UTF-8."""
     mark = codecs.BOM_UTF8
     for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES), b""), 1):
         if len(line) == MAX_LINE_BYTES:
             text = f"a line of more than {MAX_LINE_BYTES:,} bytes"
             raise FileError([Mistake(name, number, 1, text, "is it the right file?")])
-        try:
-            yield number, (line if number > 1 else line.removeprefix(mark)).decode()
-        except UnicodeDecodeError:
-            yield number, None
+        yield number, line if number > 1 else line.removeprefix(mark)
 
 
-def _read_text(lines: Iterable[tuple[int, str | None]]) -> Iterator[FollowLine]:
+def decode_line(number: int, line: bytes) -> tuple[int, str | None]:
+    try:
+        return number, line.decode()
+    except UnicodeDecodeError:
+        return number, None
+
+
+def read_text(lines: Iterable[tuple[int, str | None]]) -> Iterator[FollowLine]:
+    """The streamers of numbered lines, each an address."""
     for number, line in lines:
         if line is None:
             yield FollowLine((number, 1), NOT_UTF_8)
@@ -206,7 +217,7 @@ def _read_yaml(source: Source, name: str) -> Iterator[FollowLine]:
         yield from _read_whole(source, name, MAX_WHOLE_BYTES)
         return
     try:
-        pieces = yaml_pieces.PiecedList(source, name, "follows")
+        pieces = yaml_pieces.PiecedList(source, name, LIST_KEY)
         follow_list.find_entries(pieces.head)
     except yaml_pieces.NotCutError as error:
         if isinstance(error.__cause__, FileError) and _size(source) > yaml_pieces.MAX_WHOLE_BYTES:
@@ -243,7 +254,7 @@ def _read_piece(pieces: PiecedList, chunks: Sequence[Chunk]) -> Iterator[FollowL
             return
     for chunk, item in zip(chunks, plain, strict=True):
         if item is None:
-            yield from _read_chunk(pieces, chunk)
+            yield from read_chunk(pieces, chunk)
             continue
         text = item[2].decode()
         yield FollowLine(
@@ -251,7 +262,8 @@ def _read_piece(pieces: PiecedList, chunks: Sequence[Chunk]) -> Iterator[FollowL
         )
 
 
-def _read_chunk(pieces: PiecedList, chunk: Chunk) -> Iterator[FollowLine]:
+def read_chunk(pieces: PiecedList, chunk: Chunk) -> Iterator[FollowLine]:
+    """The entry of a chunk, read by itself."""
     try:
         yield from _entries_of(pieces.read([chunk]))
     except FileError as error:
