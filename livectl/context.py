@@ -14,7 +14,7 @@ from livectl.errors import FileError, LivectlError
 from livectl.pools import LOG_LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from celery import Celery
 
@@ -43,6 +43,7 @@ class CommandContext:
         self.verbose = False
         self.wide = False
         self._progress: Progress | None = None
+        self._has_begun = False  # to answer in pages
 
     @cached_property
     def settings(self) -> Settings:
@@ -224,6 +225,26 @@ class CommandContext:
         self.out.write(terminal.encodable(text, self.out.encoding))
         self.out.flush()
 
+    def show_pages(self, pages: Iterable[View]) -> None:
+        """Writes an answer to stdout that is too long to be held: each page as soon as it is there, for programs all of
+        them as one JSON array. An error on the way is told on stderr, and leaves what was written.
+        """
+        from livectl import render, terminal
+
+        colour, width = terminal.has_colour(self.out, self.environ), terminal.find_width(self.out, self.environ)
+        text_format = render.TextFormat(width, colour, self.wide)
+        self.write(render.json_pieces(pages) if self.json else render.text_pieces(pages, text_format))
+
+    def write(self, pieces: Iterable[str]) -> None:
+        """Writes each piece of an answer to stdout as soon as it is there."""
+        from livectl import terminal
+
+        for piece in pieces:
+            self._make_room()
+            self._has_begun = True
+            self.out.write(terminal.encodable(piece, self.out.encoding))
+            self.out.flush()
+
     def open_screen(self) -> FullScreen | None:
         """The terminal, to redraw an answer on; None where there is none, or a program reads."""
         from livectl import terminal
@@ -278,7 +299,7 @@ class CommandContext:
         from livectl.redaction import hide_secrets
 
         error.message = hide_secrets(error.message)
-        if self.json:
+        if self.json and not self._has_begun:
             from livectl import render
 
             self.out.write(render.error_json(error))

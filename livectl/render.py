@@ -10,7 +10,7 @@ import msgspec
 from livectl.errors import CUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from livectl.errors import LivectlError
 
@@ -59,6 +59,23 @@ class View(NamedTuple):
 
     data: Any
     to_renderable: Callable[[], Renderable]
+
+
+class GrowingTable:
+    """A table that is shown in pages, as its rows are found."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
+        self._last: Table | None = None
+
+    def page(self, rows: Sequence[Sequence[str]], data: Sequence[Any]) -> View:
+        """The next rows."""
+
+        def grow() -> Table:
+            self._last = Table(self._columns, rows, above=self._last)
+            return self._last
+
+        return View(data, grow)
 
 
 class Paragraph(NamedTuple):
@@ -128,19 +145,31 @@ class Table:
 
     Columns are shortened from the right; where that is not enough, those that matter least are left out, and named
     below. A column in which no row says anything takes no room from the others. `if_cut` says, where something is
-    shortened, what shows all of it.
+    shortened, what shows all of it. `above` is the table that this one goes on with: no column gets narrower.
     """
 
-    def __init__(self, columns: Sequence[str | Column], rows: Sequence[Sequence[str]], if_cut: str = "") -> None:
+    def __init__(
+        self,
+        columns: Sequence[str | Column],
+        rows: Sequence[Sequence[str]],
+        if_cut: str = "",
+        above: Table | None = None,
+    ) -> None:
         self._if_cut = if_cut
-        filled = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+        widths_above: dict[int, int] = above.natural_widths if above else {}
+        filled = [
+            number for number in range(len(columns)) if number in widths_above or any(row[number] for row in rows)
+        ]
         self._columns = [Column(column) if isinstance(column, str) else column for column in columns]
         self._columns = [self._columns[number] for number in filled]
         self._rows = [[one_line(row[number]) for number in filled] for row in rows]
         self._widths = [
-            max(cell_width(column.heading), *(cell_width(row[number]) for row in self._rows))
-            for number, column in enumerate(self._columns)
+            max(cell_width(column.heading), widths_above.get(given, 0), *(cell_width(row[at]) for row in self._rows))
+            for at, (given, column) in enumerate(zip(filled, self._columns, strict=True))
         ]
+        self.natural_widths: dict[int, int] = dict(
+            zip(filled, self._widths, strict=True)
+        )  # of the columns that say something
 
     @property
     def row_count(self) -> int:
@@ -295,6 +324,37 @@ def as_json(view: View) -> str:
 def as_text(view: View, *, colour: bool, width: int | None = None, wide: bool = False) -> str:
     """The view for people; without a width, for a pipe or a file, nothing is cut."""
     return "\n".join(block_lines(view.to_renderable(), TextFormat(width, colour, wide))) + "\n"
+
+
+def json_pieces(pages: Iterable[View]) -> Iterator[str]:
+    """One array of all that the pages have, piece by piece."""
+    yield "["
+    comma = ""
+    for page in pages:
+        if rows := as_json(page).strip()[1:-1]:
+            yield comma + rows
+            comma = ","
+    yield "]\n"
+
+
+def text_pieces(pages: Iterable[View], text_format: TextFormat) -> Iterator[str]:
+    """The pages one below the other. The headings of a table come again only where its columns change, and what stands
+    below it only once.
+    """
+    headings, below = list[str](), list[str]()
+    for page in pages:
+        renderable = page.to_renderable()
+        lines = split_lines(renderable, text_format)
+        if not isinstance(renderable, Table):
+            shown, below = [*below, *lines.headings, *lines.rows, *lines.below], []
+        else:
+            are_new = [heading.split() for heading in headings[:1]] != [
+                heading.split() for heading in lines.headings[:1]
+            ]
+            shown = [*(lines.headings if are_new else ()), *lines.rows]
+            headings, below = lines.headings, lines.below
+        yield "".join(f"{line}\n" for line in shown)
+    yield "".join(f"{line}\n" for line in below)
 
 
 def error_json(error: LivectlError) -> str:

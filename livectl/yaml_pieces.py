@@ -60,16 +60,16 @@ class PiecedFile:
     def _read_head(self, file: BinaryIO) -> Document:
         """Reads the lines around the mapping; an empty line stands for each of its own."""
         label = re.compile(re.escape(self._key).encode() + rb":[ \t]*(#.*)?\r?\n")
-        head, size, is_inside = [], 0, False
+        head, size, is_inside = bytearray(), 0, False
         for number, line in enumerate(_lines(file), 1):
             is_inside = is_inside and line[:1] in self._inside
-            head.append(b"\n" if is_inside else line)
+            head += b"\n" if is_inside else line
             size += 0 if is_inside else len(line)
             if size > MAX_HEAD_BYTES:
                 raise NotCutError
             if not self._first_line and label.fullmatch(line):
                 self._first_line, is_inside = number + 1, True
-        document = self._parse(b"".join(head))
+        document = self._parse(bytes(head))
         self._check_head(document)
         return document
 

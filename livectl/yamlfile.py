@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from bisect import bisect_right
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import yaml
@@ -68,8 +70,8 @@ class SourceText:
         return Mistake(self.name, *self.position(offset), text, hint, warning)
 
     @cached_property
-    def _line_starts(self) -> list[int]:
-        return [0, *(match.end() for match in re.finditer("\n", self.text))]
+    def _line_starts(self) -> array[int]:
+        return array("Q", chain((0,), (match.end() for match in re.finditer("\n", self.text))))
 
 
 class Document:

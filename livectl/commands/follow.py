@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from livectl.live.follows.edit import FollowEdit, FollowFile
     from livectl.live.follows.follow_list import FollowList
+    from livectl.live.follows.long_list import LongList
     from livectl.live.views import StreamerView
     from livectl.models import Streamer
 
@@ -145,7 +146,8 @@ def list_streamers(context: CommandContext) -> int:
     seen.
 
     Lines that name nobody come last. They are told on stderr, and make exit
-    code 3.
+    code 3. A list of more than a megabyte is shown as it is read: its lines
+    come as they stand, also where several are for one streamer.
 
     \b
     Examples:
@@ -154,20 +156,32 @@ def list_streamers(context: CommandContext) -> int:
     """
     from livectl.live import views
 
+    if (long := _find_long(context)) is not None:
+        context.show_pages(views.list_pages(long.pages(), _StateReader(context).read))
+        return SettingsError.code if long.refused else 0
     follows = _load_follows(context)
-    context.show(views.list_view(follows, _read_states(context, follows.streamers)))
+    context.show(views.list_view(follows, _StateReader(context).read(follows.streamers)))
     return SettingsError.code if follows.refused else 0
 
 
-def _read_states(context: CommandContext, streamers: Sequence[Streamer]) -> dict[tuple[str, str], StreamerView]:
-    """What the store knows of each; nothing, with a remark, where it does not answer."""
-    from livectl.live import store_reader
+class _StateReader:
+    """Reads what the store knows; where it does not answer that is said, once, and nothing is known any more."""
 
-    try:
-        return store_reader.read_states(context.own_store, streamers)
-    except (ServerError, SecretUnsetError) as error:
-        context.say(f"States are not shown: {error.message}.")
-        return {}
+    def __init__(self, context: CommandContext) -> None:
+        self._context = context
+        self._is_away = False
+
+    def read(self, streamers: Sequence[Streamer]) -> dict[tuple[str, str], StreamerView]:
+        from livectl.live import store_reader
+
+        if self._is_away:
+            return {}
+        try:
+            return store_reader.read_states(self._context.own_store, streamers)
+        except (ServerError, SecretUnsetError) as error:
+            self._is_away = True
+            self._context.say(f"States are not shown: {error.message}.")
+            return {}
 
 
 @command.command("import")
@@ -223,8 +237,15 @@ def export_list(context: CommandContext, kind: str) -> None:
       livectl follow export --format opml > feeds.opml
     """
     from livectl.live import views
+    from livectl.live.follows import formats
+    from livectl.render import View
 
-    context.show(views.export_view(_load_follows(context).streamers, kind))
+    long = _find_long(context)
+    pages = (page.streamers for page in (long.pages() if long else [_load_follows(context)]))
+    if context.json:
+        context.show_pages(View(views.streamers_json(streamers), str) for streamers in pages)
+    else:
+        context.write(formats.export(pages, kind))
 
 
 def _note(context: CommandContext, change: str, edit: FollowEdit) -> None:
@@ -237,6 +258,15 @@ def _open_follow_file(context: CommandContext) -> FollowFile:
     from livectl.live.follows.edit import FollowFile
 
     return FollowFile(context.settings.follows, context.display_path(context.settings.follows))
+
+
+def _find_long(context: CommandContext) -> LongList | None:
+    """The list, if it is too long to be held."""
+    from livectl.live.follows import follow_list
+    from livectl.live.follows.long_list import LongList
+
+    path = context.settings.follows
+    return LongList(path, context.display_path(path), context.say) if follow_list.is_long(path) else None
 
 
 def _load_follows(context: CommandContext) -> FollowList:

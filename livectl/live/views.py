@@ -15,7 +15,7 @@ from livectl.render import Column, View, one_line, sentence, with_lines
 from livectl.units import format_duration, format_names, utc_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from livectl.live.follows.edit import FollowEdit
     from livectl.live.follows.follow_list import FollowList
@@ -281,12 +281,38 @@ def _format_since(at: datetime | None, now: float) -> str:
 
 def list_view(follows: FollowList, seen: Mapping[tuple[str, str], StreamerView]) -> View:
     """The follow list with the lines that name nobody, and what is known of each; nothing of who is not `seen`."""
+    list_table = render.table(FOLLOW_COLUMNS, *_list_rows(follows, seen), empty=NOBODY_FOLLOWED)
+    return with_lines(list_table, _problem_lines([seen[key.key] for key in follows.streamers if key.key in seen]))
+
+
+def list_pages(
+    pages: Iterable[FollowList], read_states: Callable[[Sequence[Streamer]], Mapping[tuple[str, str], StreamerView]]
+) -> Iterator[View]:
+    """The same of a long list, page by page; each problem comes last, after the first who have it."""
+    growing, names, counts = render.GrowingTable(FOLLOW_COLUMNS), defaultdict[str, list[str]](list), Counter[str]()
+    for follows in pages:
+        seen = read_states(follows.streamers)
+        for streamer in seen.values():
+            if streamer.problem and streamer.problem != NOT_ASKED:
+                counts[streamer.problem] += 1
+                if counts[streamer.problem] <= MAX_STREAMERS_NAMED:
+                    names[streamer.problem].append(address_text(streamer))
+        yield growing.page(*_list_rows(follows, seen))
+    for problem, first in names.items():
+        more = counts[problem] - len(first)
+        yield sentence(f"{', '.join(first)}{f' and {more:,} more' if more else ''}: {problem}", [])
+
+
+def _list_rows(
+    follows: FollowList, seen: Mapping[tuple[str, str], StreamerView]
+) -> tuple[list[Sequence[str]], list[dict[str, Any]]]:
+    """What people see of each, and what programs do."""
     streamers = [*follows.streamers, *(follow.streamer for follow in follows.unread)]
     states = [
         *(seen.get(streamer.key) for streamer in follows.streamers),
         *(from_record(follow.as_record()) for follow in follows.unread),
     ]
-    rows = [
+    rows: list[Sequence[str]] = [
         (
             address_text(streamer),
             state_text(state) if state else "",
@@ -301,8 +327,7 @@ def list_view(follows: FollowList, seen: Mapping[tuple[str, str], StreamerView])
         {**fields, "state": state and state.state, "problem": state and state.problem}
         for fields, state in zip(streamers_json(streamers), states, strict=True)
     ]
-    list_table = render.table(FOLLOW_COLUMNS, rows, data, empty=NOBODY_FOLLOWED)
-    return with_lines(list_table, _problem_lines([seen[key.key] for key in follows.streamers if key.key in seen]))
+    return rows, data
 
 
 def edit_view(edit: FollowEdit, done: str, otherwise: str) -> View:
@@ -342,12 +367,6 @@ def import_view(edit: FollowEdit, refused: int) -> View:
     added, known = len(edit.changed), len(edit.unchanged)
     text = f"{added} added, {known} followed already, {refused} refused"
     return render.sentence(text, {"added": streamers_json(edit.changed), "known": known, "refused": refused})
-
-
-def export_view(streamers: Sequence[Streamer], kind: str) -> View:
-    from livectl.live.follows import formats
-
-    return View(streamers_json(streamers), lambda: formats.EXPORT_FORMATS[kind](streamers).rstrip("\n"))
 
 
 def streamers_json(streamers: Sequence[Streamer]) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl import cli
+from livectl import cli, render
 from livectl.context import CommandContext
+from livectl.live.follows import follow_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +118,82 @@ def test_the_settings_name_the_file(folder: Path) -> None:
     (folder / "livectl.yaml").write_text("follows: people/mine.txt\n")
     run(folder, "add", "demo/eve")
     assert (folder / "people" / "mine.txt").read_text() == "demo/eve\n"
+
+
+FORMATS = ["yaml", "text", "csv", "opml"]
+ALL_OF_IT = [("list",), ("list", "--json"), ("list", "--wide"), ("export", "--json")]
+LONG_FILE = FILE + "".join(f"  - demo/u{number}\n" for number in range(2500)) + "  - youtube/UC" + "a" * 22 + "\n"
+
+
+@pytest.fixture
+def long_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A list that is shown as it is read."""
+    path = folder / "follows.yaml"
+    path.write_text(LONG_FILE)
+    monkeypatch.setattr(follow_list, "LONG_BYTES", -1)
+    return path
+
+
+def words(text: str) -> list[str]:
+    """What is said, however wide the columns are."""
+    return text.replace("─", "").split()
+
+
+@pytest.mark.parametrize("argv", [*ALL_OF_IT, *(("export", "--format", kind) for kind in FORMATS)])
+def test_a_long_list_is_shown_as_a_short_one_is(
+    folder: Path, long_file: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]
+) -> None:
+    long = run(folder, *argv)
+    monkeypatch.setattr(follow_list, "LONG_BYTES", 10**9)
+    short = run(folder, *argv)
+    assert [words(text) for text in long[1:]] == [words(text) for text in short[1:]]
+    assert long[0] == short[0] == 0
+    assert "u2499" in long[1] or "opml" in argv
+
+
+def test_of_a_long_list_each_line_comes_as_it_stands(folder: Path, long_file: Path) -> None:
+    long_file.write_text(f"{LONG_FILE}  - nosuch/x\n" + "  - {url: demo/u7, tags: [more]}\n  - demo/ada\n")
+    code, out, err = run(folder, "list", "--json")
+    rows = json.loads(out)
+    assert (code, len(rows)) == (3, LONG_FILE.count("- ") + 3)
+    assert [row["tags"] for row in rows if row["id"] == "u7"] == [[], ["more"]]
+    assert [row["platform"] for row in rows[-3:]] == ["demo", "demo", "nosuch"]
+    assert "follows.yaml:2505:5: there is no platform nosuch" in err
+    assert "warning: demo/u7 is followed by line 11 already" in err
+    assert "warning: demo/ada is followed by line 2 already" in err
+
+
+def test_of_a_thousand_mistakes_of_a_long_list_the_first_are_told(folder: Path, long_file: Path) -> None:
+    long_file.write_text("follows:\n" + "- nosuch/x\n" * 1500 + "- demo/ada\n" * 1500)
+    code, _, err = run(folder, "list")
+    assert (code, len(err.splitlines()) < 120) == (3, True)
+    assert "follows.yaml: and 1,400 more like these" in err
+    assert "follows.yaml: and 1,494 more like these" in err
+
+
+def test_a_long_list_is_shown_up_to_where_it_cannot_be_read(folder: Path) -> None:
+    (folder / "livectl.yaml").write_text("follows: mine.txt\n")
+    lines = "".join(f"demo/u{number}\n" for number in range(2000))
+    (folder / "mine.txt").write_text(lines + "x" * 1_100_000)
+    code, out, err = run(folder, "export", "--format", "text")
+    assert (code, out) == (3, lines)
+    assert "mine.txt:2001:1: a line of more than 1,000,000 bytes" in err
+    code, out, err = run(folder, "export", "--json")
+    assert (code, out.count("{"), "mine.txt:2001:1" in err, "error" in out) == (3, 2000, True, False)
+
+
+def test_headings_come_again_only_where_the_columns_change() -> None:
+    table = render.GrowingTable([render.Column("streamer", "whole"), render.Column("name"), render.Column("tags")])
+    pages = [
+        table.page([("demo/ada", "Ada", "")], []),
+        table.page([("demo/someone", "S", "")], []),
+        table.page([("demo/b", "", "games")], []),
+    ]
+    lines = "".join(render.text_pieces(pages, render.TextFormat())).splitlines()
+    assert [line for line in lines if "─" not in line] == [
+        "streamer  name",
+        "demo/ada  Ada",
+        "demo/someone  S",
+        "streamer      name  tags",
+        "demo/b              games",
+    ]

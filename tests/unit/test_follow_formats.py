@@ -86,7 +86,7 @@ def test_text_and_table_lead_back_to_the_same() -> None:
 
 
 def test_feeds_are_those_of_youtube() -> None:
-    outlines = list(ET.fromstring(formats.as_opml(PEOPLE)).iter("outline"))
+    outlines = list(ET.fromstring("".join(formats.export([PEOPLE], "opml"))).iter("outline"))
     assert [outline.get("text") for outline in outlines] == ["<Tom & Co>"]
     assert outlines[0].get("xmlUrl") == f"https://www.youtube.com/feeds/videos.xml?channel_id={CHANNEL}"
 

@@ -14,7 +14,7 @@ import msgspec
 from livectl.atomic_write import changing, replacing
 from livectl.errors import FileError, LivectlError, SettingsError
 from livectl.live.follows import follow_list, formats, lines
-from livectl.live.follows.entries import Meaning, find_long, same_entries
+from livectl.live.follows.entries import Meaning, find_cut, same_entries
 from livectl.live.follows.lines import TABLE_SUFFIX
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class FollowFile:
 
     def _lines_about(self, keys: Collection[tuple[str, str]]) -> Iterator[FollowLine]:
         """At least the lines for these, and the last one: of a long list not many more."""
-        long = find_long(self.path, self.name, self._suffix)
+        long = find_cut(self.path, self.name, self._suffix)
         return long.lines_about(keys) if long else self._lines()
 
     def _addition(self, last: FollowLine | None, new: list[Streamer]) -> _Change:
@@ -192,7 +192,7 @@ class FollowFile:
                 raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND_HINT)
 
     def _reads_as_meant(self, written: Path, change: _Change, meaning: Meaning) -> bool:
-        old, new = (find_long(path, self.name, self._suffix) for path in (self.path, written))
+        old, new = (find_cut(path, self.name, self._suffix) for path in (self.path, written))
         if change.keep and old and new:
             return same_entries(old, new, change.rewrites, meaning)
         found = map(meaning.shown, lines.read(written, self._suffix, self.name))

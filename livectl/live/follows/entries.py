@@ -22,7 +22,7 @@ WRITTEN_WORD = re.compile(WORD.pattern.encode())
 ESCAPES = re.compile(rb"[%\\\x80-\xff]")  # may stand for any letter
 
 
-class LongList:
+class CutList:
     """A list that is cut into its entries, each of which can be read by itself."""
 
     def __init__(self, path: Path, name: str, pieces: PiecedList | None) -> None:
@@ -55,7 +55,7 @@ class LongList:
         yield from self.read(unread) if unread else ()
 
 
-def find_long(path: Path, name: str, suffix: str) -> LongList | None:
+def find_cut(path: Path, name: str, suffix: str) -> CutList | None:
     """The list of this file, in the format of this suffix, if it is long and can be cut into its entries."""
     from livectl import yaml_pieces
     from livectl.errors import FileError
@@ -63,13 +63,13 @@ def find_long(path: Path, name: str, suffix: str) -> LongList | None:
     if not follow_list.is_long(path) or suffix in {lines.TABLE_SUFFIX, lines.JSON_SUFFIX}:
         return None
     if suffix not in follow_list.YAML_SUFFIXES:
-        return LongList(path, name, None)
+        return CutList(path, name, None)
     try:
         pieces = yaml_pieces.PiecedList(path, name, lines.LIST_KEY)
         follow_list.find_entries(pieces.head)
     except (yaml_pieces.NotCutError, FileError):
         return None
-    return LongList(path, name, pieces)
+    return CutList(path, name, pieces)
 
 
 class Meaning(NamedTuple):
@@ -83,7 +83,7 @@ class Meaning(NamedTuple):
         return self.changed(line) if self.changed else [self.shown(line)]
 
 
-def same_entries(old: LongList, new: LongList, rewritten: Collection[int], meaning: Meaning) -> bool:
+def same_entries(old: CutList, new: CutList, rewritten: Collection[int], meaning: Meaning) -> bool:
     """Whether the new list says what is meant of the old one, of which the entries at these lines were written anew:
     what is written as before is not read.
     """

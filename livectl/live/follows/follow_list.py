@@ -209,10 +209,15 @@ def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
         else:
             earlier, earlier_line = by_key[streamer.key]
             by_key[streamer.key] = (merge_entries(earlier, streamer), earlier_line)
-            text = f"{streamer.platform}/{streamer.id} is followed by line {earlier_line} already"
-            merged.append(Mistake(name, line, column, text, "the two are taken together", warning=True))
+            merged.append(merged_mistake(name, (line, column), "/".join(streamer.key), earlier_line))
     streamers = tuple(streamer for streamer, _ in by_key.values())
     return FollowList(streamers, tuple(refused), tuple(merged), tuple(unread))
+
+
+def merged_mistake(name: str, place: tuple[int, int], key: str, earlier_line: int) -> Mistake:
+    """The warning that a line is for somebody whom an earlier one follows."""
+    text = f"{key} is followed by line {earlier_line} already"
+    return Mistake(name, *place, text, "the two are taken together", warning=True)
 
 
 def unread_follow(name: str, line: int, error: LivectlError, written: Any) -> UnresolvedFollow:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from livectl.errors import SettingsError
@@ -75,7 +76,7 @@ def _parse_recorder_line(line: str) -> tuple[str, str]:
 
 
 def as_yaml(streamers: Iterable[Streamer]) -> str:
-    return "\n".join(["follows:", *(f"  - {render_entry(streamer)}" for streamer in streamers)]) + "\n"
+    return "".join(export([list(streamers)], "yaml"))
 
 
 def as_text(streamers: Iterable[Streamer]) -> str:
@@ -83,7 +84,7 @@ def as_text(streamers: Iterable[Streamer]) -> str:
 
 
 def as_csv(streamers: Iterable[Streamer]) -> str:
-    return ",".join(COLUMNS) + "\n" + _rows(COLUMNS, streamers)
+    return "".join(export([list(streamers)], "csv"))
 
 
 def rows_for(table: str, streamers: Iterable[Streamer]) -> str:
@@ -114,24 +115,45 @@ def _rows(columns: Sequence[str], streamers: Iterable[Streamer]) -> str:
     return table.getvalue()
 
 
-def as_opml(streamers: Sequence[Streamer]) -> str:
-    """The feeds of YouTube channels; no other platform has feeds."""
-    channels = [streamer for streamer in streamers if streamer.platform == "youtube" and streamer.id.startswith("UC")]
-    outlines = "".join(
+def _entries(streamers: Iterable[Streamer]) -> str:
+    return "".join(f"  - {render_entry(streamer)}\n" for streamer in streamers)
+
+
+def _feeds(streamers: Iterable[Streamer]) -> str:
+    """Those of YouTube channels; no other platform has feeds."""
+    return "".join(
         f'    <outline type="rss" text={quoteattr(streamer.name or streamer.id)} '
         f"xmlUrl={quoteattr(YOUTUBE_FEED_URL.format(streamer.id))}/>\n"
-        for streamer in channels
+        for streamer in streamers
+        if streamer.platform == "youtube" and streamer.id.startswith("UC")
     )
-    head = '<?xml version="1.0" encoding="UTF-8"?>\n<opml version="2.0">\n  <head><title>livectl</title></head>\n'
-    return f"{head}  <body>\n{outlines}  </body>\n</opml>\n"
 
 
-EXPORT_FORMATS: dict[str, Callable[[Sequence[Streamer]], str]] = {
-    "yaml": as_yaml,
-    "text": as_text,
-    "csv": as_csv,
-    "opml": as_opml,
+class ExportFormat(NamedTuple):
+    """How a list is written: what stands above the streamers, each of them, and what below."""
+
+    rows: Callable[[Iterable[Streamer]], str]
+    head: str = ""
+    foot: str = ""
+
+
+OPML_HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<opml version="2.0">\n  <head><title>livectl</title></head>\n  <body>\n'
+)
+EXPORT_FORMATS = {
+    "yaml": ExportFormat(_entries, "follows:\n"),
+    "text": ExportFormat(as_text),
+    "csv": ExportFormat(partial(_rows, COLUMNS), ",".join(COLUMNS) + "\n"),
+    "opml": ExportFormat(_feeds, OPML_HEAD, "  </body>\n</opml>\n"),
 }
+
+
+def export(pages: Iterable[Iterable[Streamer]], kind: str) -> Iterator[str]:
+    """A list in one of the formats, piece by piece."""
+    export_format = EXPORT_FORMATS[kind]
+    yield export_format.head
+    yield from map(export_format.rows, pages)
+    yield export_format.foot
 
 
 def address_of(streamer: Streamer) -> str:

@@ -234,8 +234,7 @@ class ListReading:
     def log(self, merged: int, first: Sequence[Merge]) -> None:
         warnings = Warnings()
         for each in first:
-            text = f"{each.key} is followed by line {each.earlier} already"
-            warnings.add(str(Mistake(self._name, *each.place, text, "the two are taken together", warning=True)))
+            warnings.add(str(follow_list.merged_mistake(self._name, each.place, each.key, each.earlier)))
         warnings.count = merged
         for some in (self.refused, warnings, self.unresolved):
             some.log()
