@@ -174,6 +174,12 @@ class CommandContext:
             return None
         return store
 
+    def prepare_own_store(self) -> None:
+        """Makes the store ready for livectl's own workers and beats; raises what would keep them from their work."""
+        from livectl.live import store_upkeep
+
+        store_upkeep.prepare(self.own_store, self.settings.polling.shards)
+
     def note_change(self, change: str, subject: str, outcome: Literal["done", "nothing", "failed"] = "done") -> None:
         """Notes in the audit log what a command changed. A store that is away costs the note alone."""
         import getpass

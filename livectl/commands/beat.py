@@ -44,6 +44,8 @@ def command(
     if dry_run:
         context.show(background.argv_view(argv))
         return
+    if context.app is None:
+        context.prepare_own_store()
     environ = launch.child_environment(context.environ, context.config)
     with context.working("waiting until it works") if detach else nullcontext():
         process = background.start_or_exec(

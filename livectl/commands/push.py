@@ -39,6 +39,7 @@ def command(context: CommandContext) -> int:
     watch = context.watch_settings(targets.check_targets)
     if not watch.started.push:
         raise SettingsError("push names no platform", "Write push: [twitch] in livectl.yaml.")
+    context.prepare_own_store()
     client = redis_client.open_store(context.own_store)
     stopped = _catch_signals()
     context.say(f"{format_names(watch.started.push)} may tell of go-lives now; Ctrl-C ends it")

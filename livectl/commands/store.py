@@ -63,9 +63,10 @@ def check(context: CommandContext) -> int:
       livectl store check
       livectl store check --json
     """
-    from livectl.live import store_upkeep
+    from livectl.live import store_moving, store_upkeep
 
     with _opened(context) as client:
+        store_moving.require_fit(client, context.settings.polling.shards)
         findings = store_upkeep.check(client, time.time())
     _show_findings(context, findings, "livectl store migrate mends that.")
     return 1 if findings else 0
@@ -86,9 +87,13 @@ def migrate(context: CommandContext, /, shards: int | None) -> None:
     """
     from livectl.live import store_moving, store_upkeep
 
+    wanted = context.settings.polling.shards
     with _opened(context) as client, context.working("looking at everybody"):
-        store_moving.migrate(client, shards)
+        store_moving.migrate(client, shards, shards_of_new=wanted)
         findings = store_upkeep.check(client, time.time(), mend=True)
+        noted = store_upkeep.read_info(client).shards
+    if wanted not in {None, noted}:
+        context.say(f"polling.shards in the settings is {wanted}: write {noted}, or nothing starts.")
     context.note_change("migrate", "store")
     _show_findings(context, findings, "It is mended.")
 

@@ -176,6 +176,8 @@ def _planned(
     from livectl.web import auth
 
     settings, web = context.settings, context.settings.web
+    if context.app is None and (server is None or settings.store):  # the embedded broker runs only later
+        context.prepare_own_store()
     has_page = not auth.has_unset_token(web)  # without its token it would be open to all
     tokens = auth.read_tokens(web) if has_page else ()
     if has_page:

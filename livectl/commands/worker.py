@@ -99,6 +99,8 @@ def command(context: CommandContext, /, *, dry_run: bool, reload: bool, detach: 
         return
     if reload and detach:
         raise UsageError("--reload and --detach do not go together", "Leave one of them out.")
+    if context.app is None:
+        context.prepare_own_store()
     name = f"worker-{worker_options.name}" if worker_options.name else "worker"
     environ = launch.child_environment(context.environ, context.config)
     with context.working("waiting until it works") if detach else nullcontext():

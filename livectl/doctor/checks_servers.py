@@ -57,9 +57,13 @@ def check_reachable(facts: Facts) -> Iterator[Finding]:
 
 
 def check_eviction(facts: Facts) -> Iterator[Finding]:
+    roles = {server.role for server in facts.servers}
+    own_store = None if facts.app else "store" if "store" in roles else "broker"  # no other policy is taken for it
+
     def evicts(server: ServerFacts) -> str:
         policy, maxmemory = server.info.get("maxmemory_policy", ""), int(server.info.get("maxmemory", "0"))
-        is_risky = maxmemory and policy.startswith("allkeys-")
+        is_refused = server.role == own_store and policy not in {"", "noeviction"}
+        is_risky = is_refused or (maxmemory and policy.startswith("allkeys-"))
         return f"maxmemory {maxmemory}, maxmemory-policy {policy}" if is_risky else ""
 
     for server, evidence in _found(facts, evicts):
@@ -141,6 +145,17 @@ def _found(facts: Facts, look: Callable[[ServerFacts], str]) -> Iterator[tuple[S
         shown = [f"{node.address}: {text}" for node in server.each if (text := look(node))]
         if shown:
             yield server, "; ".join(shown)
+
+
+def check_store_unfit(facts: Facts) -> Iterator[Finding]:
+    if facts.store_unfit.problem:
+        yield Finding(
+            id="store-unfit",
+            level="bad",
+            title="livectl's own workers and beats can do nothing in their store",
+            evidence=facts.store_unfit.problem,
+            cure=facts.store_unfit.cure,
+        )
 
 
 def check_store_missing(facts: Facts) -> Iterator[Finding]:

@@ -56,7 +56,7 @@ ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
         "failed_jobs",
         "endless_results",
     ),  # without results, failed jobs are those of the log in the store
-    "store": ("beats", "dead_letters", "platforms", "alerts"),
+    "store": ("store_unfit", "beats", "dead_letters", "platforms", "alerts"),
 }
 APP_GAP = Gap("the app cannot be loaded", ("app-broken", "settings-mixed", "django-setup"))
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -217,7 +217,9 @@ def _store_queries(
     told_store = store if settings.alerts else None  # beats of any app tell what they watch
     read_alerts = _question(told_store, lambda there: collect_streamers.read_alerts(there, settings))
     read_platforms = _question(own_store, lambda there: collect_streamers.read_platforms(there, settings, facts.now))
+    read_fitness = _question(own_store, lambda there: collect_streamers.read_fitness(there, settings))
     return {
+        "store_unfit": Query(read_fitness, facts.store_unfit),
         "beats": Query(ask(collect_state.read_beats), facts.beats),
         "dead_letters": Query(ask(partial(collect_state.read_dead_letters, app_deployment)), facts.dead_letters),
         "platforms": Query(read_platforms, facts.platforms),
@@ -267,7 +269,9 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
         else "no worker answered"
         if facts.survey.asked
         else "its workers take no remote control",
-        "platforms": "streamers are those of livectl's own app, without -A" if facts.app else "",
+        **dict.fromkeys(
+            ("platforms", "store_unfit"), "streamers are those of livectl's own app, without -A" if facts.app else ""
+        ),
     }
     if not app_deployment.keeps_results:
         reasons["endless_results"] = "this app keeps no results"

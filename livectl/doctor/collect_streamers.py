@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from livectl import redis_client
-from livectl.doctor.facts import AlertFacts, FailingTarget, PlatformFacts
+from livectl.doctor.facts import AlertFacts, FailingTarget, PlatformFacts, StoreUnfit
+from livectl.errors import ServerError
 from livectl.file_stamp import read_stamp
 
 if TYPE_CHECKING:
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 MAX_TROUBLED_KEPT = 1000  # of a platform: the others are counted
+
+
+def read_fitness(store: Address, settings: Settings) -> StoreUnfit:
+    """Whether what is in the store is for this livectl and its settings."""
+    from livectl.live import store_moving
+
+    with redis_client.using_store(store) as client:
+        try:
+            store_moving.require_fit(client, settings.polling.shards)
+        except ServerError as error:
+            return StoreUnfit(error.message, error.hint or "")
+    return StoreUnfit()
 
 
 def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFacts:

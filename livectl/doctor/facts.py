@@ -110,6 +110,13 @@ class DelayedMessage(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class StoreUnfit(msgspec.Struct, frozen=True):
+    """Why livectl's own workers and beats can do nothing in their store, and what helps; empty where they can."""
+
+    problem: str = ""
+    cure: str = ""
+
+
 class BeatFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The beats of livectl, as the store knows them."""
 
@@ -225,6 +232,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     why_stock: str = ""  # why its workers on Redis have Celery's own transport
     takes_by_plus: bool = False  # whether its workers take their jobs by celery-redis-plus
     plus_messages: dict[str, int] = {}  # queue of the app -> the messages that celery-redis-plus keeps of it
+    store_unfit: StoreUnfit = StoreUnfit()
     store_missing: str = ""  # why beats of this app have no store to claim their runs in
     visibility_timeout: float | None = None  # seconds, on a Redis broker
     counts_consumers: bool = False  # whether the broker itself tells who reads a queue, as RabbitMQ does

@@ -39,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     checks_servers.check_disk_writes,
     checks_servers.check_redis_version,
     checks_servers.check_clock_skew,
+    checks_servers.check_store_unfit,
     checks_servers.check_store_missing,
     checks_servers.check_pickle,
     checks_servers.check_refused_serializers,
@@ -135,6 +136,7 @@ NOTES = _notes(
     ("check_disk_writes", "redis-cannot-save", "Each server can write its data", "redis"),
     ("check_redis_version", "redis-too-old", "No server is too old", "redis"),
     ("check_clock_skew", "clock-skew", "The servers' clocks agree with this one", "redis"),
+    ("check_store_unfit", "store-unfit", "The store is for this livectl and its settings", "store_unfit"),
     ("check_store_missing", "store-missing", "There is a store for what needs one", "servers schedule"),
     ("check_pickle", "pickle-accepted", "Nothing takes pickle", "settings"),
     ("check_refused_serializers", "serializer-refused", "What is written is also accepted", "settings"),
@@ -227,6 +229,7 @@ PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "failed_jobs": ("failed jobs", lambda facts: f"{format_count(len(facts.failed_jobs), 'failed job')} "
                                                  "of the last day"),
     "endless_results": ("kept results", lambda facts: "a sample of the results"),
+    "store_unfit": ("what is in the store", lambda facts: "its version and its shards"),
     "beats": ("beats", lambda facts: format_count(len(facts.beats.names), "beat")),
     "dead_letters": ("dead letters", lambda facts: format_count(facts.dead_letters.count, "dead letter")),
     "processes": ("processes", lambda facts: f"{format_count(len(facts.processes), 'process', plural='processes')} "

@@ -58,43 +58,59 @@ GONE = "brought over to a newer version"  # in place of a list and a set: an old
 
 def prepare(client: Any, shards: int | None = None) -> None:
     """Makes an empty store one of ours, and brings a small older one over. ServerError for one that cannot be used."""
-    migrating, version, old_version = (
-        client.hgetall(MIGRATING_KEY),
-        client.get(VERSION_KEY),
-        client.get(OLD_VERSION_KEY),
-    )
-    require_no_newer(max(int(version or 0), int(old_version or 0)))
-    if migrating.keys() & {"to", "copy"}:
-        raise half_done(migrating)
-    if migrating or (version is None and old_version is not None and int(old_version) < KEYS_VERSION):
-        if _count_old(client) > SMALL:
-            if migrating:
-                raise half_done(migrating)
-            require_no_older(client)
+    require_fit(client, shards)
+    if client.exists(MIGRATING_KEY) or _is_older(client):
         bring_over(client, shards or DEFAULT_SHARDS)
-    if version is None:
+    if client.get(VERSION_KEY) is None:
         client.set(SHARDS_KEY, shards or DEFAULT_SHARDS, nx=True)
         client.set(VERSION_KEY, KEYS_VERSION)
         client.set(OLD_VERSION_KEY, KEYS_VERSION)
-    noted = int(client.get(SHARDS_KEY))
-    if shards is not None and shards != noted:
+    _require_shards(client, shards)
+
+
+def require_fit(client: Any, shards: int | None = None) -> None:
+    """ServerError for a store that `prepare` would refuse. Nothing is changed."""
+    migrating = client.hgetall(MIGRATING_KEY)
+    require_no_newer(max(int(client.get(key) or 0) for key in (VERSION_KEY, OLD_VERSION_KEY)))
+    if migrating.keys() & {"to", "copy"}:
+        raise half_done(migrating)
+    if (migrating or _is_older(client)) and _count_old(client) > SMALL:
+        if migrating:
+            raise half_done(migrating)
+        require_no_older(client)
+    if not migrating:
+        _require_shards(client, shards)
+
+
+def _require_shards(client: Any, shards: int | None) -> None:
+    noted = client.get(SHARDS_KEY)
+    if shards is not None and noted is not None and shards != int(noted):
         raise ServerError(
             f"The store keeps each platform in {noted} shards, and polling.shards is {shards}.",
             f"Say `livectl store migrate --shards {shards}`, or write {noted} in the settings.",
         )
 
 
-def migrate(client: Any, shards: int | None = None, wait: Callable[[float], None] = time.sleep) -> None:
-    """Brings an older store over, whatever its size; changes the number of shards; goes on with what was half done."""
+def migrate(
+    client: Any,
+    shards: int | None = None,
+    wait: Callable[[float], None] = time.sleep,
+    *,
+    shards_of_new: int | None = None,
+) -> None:
+    """Brings an older store over, whatever its size; changes the number of shards; goes on with what was half done.
+
+    A store that was in no shards yet gets `shards_of_new`, where no other number is asked for.
+    """
     migrating = client.hgetall(MIGRATING_KEY)
     if "copy" in migrating or ("to" in migrating and shards is not None and str(shards) != migrating["to"]):
         raise half_done(migrating)
     if "to" in migrating:
         shards = int(migrating["to"])
     elif migrating or _is_older(client):
-        bring_over(client, shards or DEFAULT_SHARDS)
+        bring_over(client, shards or shards_of_new or DEFAULT_SHARDS)
     if not migrating and client.get(SHARDS_KEY) is None:
-        prepare(client, shards)
+        prepare(client, shards or shards_of_new)
     if shards is not None and ("to" in migrating or shards != int(client.get(SHARDS_KEY) or DEFAULT_SHARDS)):
         change_shards(client, shards, wait)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import replicas
+from livectl import redis_client, replicas
 from livectl.errors import ServerError
 from livectl.live import store_moving
 from livectl.live.cells import COMMON, OLD_VERSION_KEY, VERSION_KEY, Cells
@@ -17,6 +17,7 @@ from livectl.live.store_follows import APPLYING_KEY, GENERATION_KEY, UNRESOLVED_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from livectl.address import Address
     from livectl.live.cells import Cell
 
 MAX_NAMED = 5  # streamers of a finding
@@ -48,6 +49,14 @@ class StoreFinding(msgspec.Struct, frozen=True):
     what: str
     count: int
     names: tuple[str, ...] = ()
+
+
+def prepare(address: Address, shards: int | None) -> None:
+    """Makes this store ready for livectl's own workers and beats. ServerError for one in which they could do nothing,
+    or that would lose what they keep there."""
+    with redis_client.using_store(address) as client:
+        require_usable_server(client, address.masked)
+        store_moving.prepare(client, shards)
 
 
 def require_usable_server(client: Any, masked: str) -> None:

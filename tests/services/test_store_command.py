@@ -403,6 +403,23 @@ def test_a_server_that_throws_keys_away_is_refused(client: redis.Redis, tmp_path
     assert "noeviction" in err
 
 
+def test_a_new_store_gets_the_shards_of_the_settings_and_another_number_is_said(
+    client: redis.Redis, tmp_path: Path, store_url: str
+) -> None:
+    (tmp_path / "livectl.yaml").write_text("polling: {shards: 4}\n")
+    assert run(tmp_path, store_url, "store", "migrate")[0] == 0
+    assert json.loads(run(tmp_path, store_url, "store", "info", "--json")[1])["shards"] == 4
+    (tmp_path / "livectl.yaml").write_text("polling: {shards: 8}\n")
+    code, _, err = run(tmp_path, store_url, "store", "check")
+    assert code == 4
+    assert "The store keeps each platform in 4 shards, and polling.shards is 8." in err
+    code, _, err = run(tmp_path, store_url, "store", "migrate")
+    assert code == 0
+    assert "polling.shards in the settings is 8: write 4, or nothing starts." in err
+    (finding,) = json.loads(run(tmp_path, store_url, "doctor", "--json")[1])[:1]
+    assert finding["id"] == "store-unfit"
+
+
 CLUSTER_WORDS = {
     "slots are missing": (b"-CLUSTERDOWN Hash slot not served\r\n", "is a cluster that does not work"),
     "the key is elsewhere": (b"-MOVED 1234 127.0.0.1:7001\r\n", "is a node of a cluster"),
