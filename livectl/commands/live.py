@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
@@ -11,7 +12,7 @@ from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from livectl.live.store_reader import Everybody, Selection
     from livectl.live.views import StreamerView
@@ -75,9 +76,38 @@ def command(
     read = _reader(context, everybody=everybody, limit=limit)
     if watch:
         return _watch(context, read, selection)
+    if (
+        context.json
+        and limit is None
+        and (found := _show_in_pages(context, selection, everybody=everybody)) is not None
+    ):
+        return found
     table = read(selection)
     context.show(table.view)
     return 0 if any(streamer.live for streamer in table.streamers) else 1
+
+
+def _show_in_pages(context: CommandContext, selection: Selection, *, everybody: bool) -> int | None:
+    """Shows all of many as they are read. None where they are few, or there is nobody to show."""
+    from livectl.live import store_reader
+    from livectl.render import View
+
+    if not store_reader.are_many(context.own_store):
+        return None
+    pages = store_reader.list_in_pages(context.own_store, context.settings.follows, selection, live_only=not everybody)
+    first = next(pages, None)
+    if first is None:
+        return None
+    is_any_live = False
+
+    def shown() -> Iterator[View]:
+        nonlocal is_any_live
+        for page in chain([first], pages):
+            is_any_live = is_any_live or any(streamer.live for streamer in page)
+            yield View(page, str)
+
+    context.show_pages(shown())
+    return 0 if is_any_live else 1
 
 
 class StreamerTable(NamedTuple):

@@ -37,6 +37,11 @@ class NoRoomError(SettingsError):
     """The folder for temporary files takes no more."""
 
 
+def no_room(error: OSError) -> NoRoomError:
+    problem = (error.strerror or str(error)).lower()
+    return NoRoomError(f"no room for its lines in temporary files: {problem}", NO_ROOM_HINT)
+
+
 class Row(NamedTuple):
     """A name or an id, what is written of it, and its line and column."""
 
@@ -69,8 +74,7 @@ class Spool:
             try:
                 self._write()
             except OSError as error:
-                problem = (error.strerror or str(error)).lower()
-                raise NoRoomError(f"no room for its lines in temporary files: {problem}", NO_ROOM_HINT) from error
+                raise no_room(error) from error
 
     def buckets(self) -> list[Bucket]:
         return sorted({*self._held, *self._written})

@@ -14,6 +14,7 @@ from livectl.live import (
     store_claims,
     store_follows,
     store_moving,
+    store_order,
     store_pages,
     store_records,
     store_sessions,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from livectl.live.cells import Cell
     from livectl.live.store_follows import ListApplied
+    from livectl.live.store_order import OrderedPage, OrderPlace
     from livectl.live.store_pages import FirstOfEach, Tally
     from livectl.live.store_records import StoredPage, StorePulse
     from livectl.models import (
@@ -223,16 +225,15 @@ class Store:
 
     def live_streamers(self) -> list[StreamerRecord]:
         """Who is live, the latest start of each platform first."""
+        everyone = chain.from_iterable(store_pages.read_pages(self._client, self._all_cells(), "live"))
         return sorted(
-            chain.from_iterable(self.live_pages()),
+            (record for record in everyone if record.state is State.LIVE),
             key=lambda record: (record.platform, -(record.started_at or 0.0), record.id),
         )
 
-    def live_pages(self, platform: str = "") -> Iterator[list[StreamerRecord]]:
-        """The same, of a platform where one is named, in pages as the server has them at hand."""
-        cells = self.cells.of(platform) if platform else self._all_cells()
-        for page in store_pages.read_pages(self._client, cells, "live"):
-            yield [record for record in page if record.state is State.LIVE]
+    def page_after(self, place: OrderPlace, size: int, platform: str = "", *, live_only: bool = False) -> OrderedPage:
+        """Who follows this place in the order of `newest`: of a platform, where one is named."""
+        return store_order.read_page(self._client, self.cells, place, size, platform, live_only=live_only)
 
     def all_streamers(self) -> list[StreamerRecord]:
         """Everybody followed, and the lines of the follow list that lead to nobody."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +14,7 @@ from livectl.errors import UsageError
 from livectl.live import platforms, views
 from livectl.live.follows import follow_list
 from livectl.live.store import Store, newest_key
+from livectl.live.store_order import OrderPlace
 from livectl.models import State
 from livectl.suggestions import did_you_mean
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 SORT_AT_HAND = "newest"  # the order that the store keeps
 MAX_FIRST_PAGE = 1000  # a few milliseconds of the server's time
+PAGE_SIZE = 1000
+MANY = 20_000
 
 
 class StreamerHistory(NamedTuple):
@@ -61,6 +64,11 @@ class Selection(NamedTuple):
     def is_all(self) -> bool:
         return not self.tags and not self.platforms
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the store has them in this order."""
+        return self.is_all and self.sort == SORT_AT_HAND
+
     def pick(self, pages: Iterable[Iterable[StreamerRecord]], limit: int | None) -> Everybody:
         """The first who fit, of however many; those who are live come first, whatever the order.
 
@@ -85,6 +93,22 @@ class Selection(NamedTuple):
         first = heapq.nsmallest(limit, fitting(), key) if limit else sorted(fitting(), key=key)
         self._check(tags, names)
         return Everybody([views.from_record(record) for record in first], "", total - len(first), live, unknown)
+
+    def in_order(self, pages: Iterable[Iterable[StreamerRecord]]) -> Iterator[StreamerRecord]:
+        """All who fit, of however many, once all of them were looked at. UsageError as `pick` raises it."""
+        from livectl.live import sorted_spool
+
+        tags, names = set[str](), {*platforms.names()}
+
+        def fitting() -> Iterator[StreamerRecord]:
+            for record in chain.from_iterable(pages):
+                tags.update(_tags(record))
+                names.add(record.platform)
+                if self._fits(record):
+                    yield record
+            self._check(tags, names)
+
+        return sorted_spool.in_order(fitting(), SORT_KEYS[self.sort])
 
     def _check(self, tags: set[str], names: set[str]) -> None:
         if not self.strict:
@@ -116,11 +140,10 @@ def _tags(record: StreamerRecord) -> tuple[str, ...]:
 def list_live(address: Address, selection: Selection, limit: int | None = None) -> Everybody:
     """The streamers who are live, the newest session first: the first `limit` of them."""
     with read_only_store(address) as store:
-        newest = _read_newest(store, selection, limit)
-        if newest and limit and newest.live >= limit:
-            return Everybody(
-                [views.from_record(record) for record in newest.streamers], "", newest.live - limit, newest.live
-            )
+        newest = _read_newest(store, selection, limit, live_only=True)
+        if newest and limit and newest.live >= min(limit, MAX_FIRST_PAGE):
+            shown = [views.from_record(record) for record in newest.streamers[: newest.live]]
+            return Everybody(shown, "", newest.live - len(shown), newest.live)
         unchecked = selection._replace(strict=False)
         return unchecked.pick([store.live_streamers()], limit)
 
@@ -151,11 +174,48 @@ def list_everybody(
         return selection.pick(chain(store.pages(), [waiting.streamers]), limit)._replace(list_problem=waiting.problem)
 
 
-def _read_newest(store: Store, selection: Selection, limit: int | None) -> NewestStreamers | None:
-    """The first page, where the store has it in this order."""
-    if not limit or limit > MAX_FIRST_PAGE or not selection.is_all or selection.sort != SORT_AT_HAND:
+def list_in_pages(
+    address: Address, follows: Path, selection: Selection, *, live_only: bool
+) -> Iterator[list[StreamerView]]:
+    """Everybody, or who is live, of however many, in pages: the first at once where the store keeps the order."""
+    with read_only_store(address) as store:
+        waiting = () if live_only else follow_list.find_waiting(store, follows).streamers
+        records: Iterator[StreamerRecord]
+        if selection.is_at_hand and store.newest(1):
+            records = chain(_ordered(store, live_only=live_only), waiting)
+        else:
+            pages = chain([_ordered(store, live_only=True)] if live_only else store.pages(), [waiting])
+            records = selection._replace(strict=not live_only).in_order(pages)
+        while some := list(islice(records, PAGE_SIZE)):
+            yield [views.from_record(record) for record in some]
+
+
+def are_many(address: Address) -> bool:
+    """Whether more are followed than are best shown at once."""
+    with read_only_store(address) as store:
+        newest = store.newest(1)
+        return newest is None or newest.total > MANY
+
+
+def _ordered(store: Store, *, live_only: bool) -> Iterator[StreamerRecord]:
+    """All in the order that the store keeps."""
+    place: OrderPlace | None = OrderPlace()
+    while place:
+        page = store.page_after(place, PAGE_SIZE, live_only=live_only)
+        yield from page.streamers
+        place = page.next
+
+
+def _read_newest(
+    store: Store, selection: Selection, limit: int | None, *, live_only: bool = False
+) -> NewestStreamers | None:
+    """The first of all, or at least those of them who are live, where the store has them in this order."""
+    if not limit or not selection.is_at_hand:
         return None
-    return store.newest(limit)
+    newest = store.newest(min(limit, MAX_FIRST_PAGE))
+    if newest is None or limit <= MAX_FIRST_PAGE or newest.total <= MAX_FIRST_PAGE:
+        return newest
+    return newest._replace(streamers=list(islice(_ordered(store, live_only=live_only), limit)))
 
 
 def read_states(address: Address, streamers: Iterable[Streamer]) -> dict[tuple[str, str], StreamerView]:

@@ -14,10 +14,9 @@ from livectl.ops.beat import views as schedule_views
 from livectl.units import utc_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from livectl.errors import LivectlError
     from livectl.live.alerts.outbox import TargetStatus
+    from livectl.live.store_order import OrderedPage
     from livectl.models import StreamerRecord
     from livectl.ops.beat.views import BeatSchedule
     from livectl.web.changes import Outcome
@@ -32,16 +31,10 @@ def live(streamers: StreamerList, *, everybody: bool) -> bytes:
     return _encode({"version": API_VERSION, "live": [_streamer_row(record) for record in records]})
 
 
-def live_in_pages(pages: Iterable[Sequence[StreamerRecord]]) -> Iterator[bytes]:
-    """The same of however many, a page after the other."""
-    head, foot = _encode({"version": API_VERSION, "live": []}).split(b"]")
-    yield head
-    comma = b""
-    for page in pages:
-        for record in page:
-            yield comma + _encode(_streamer_row(record)).rstrip()
-            comma = b","
-    yield b"]" + foot
+def live_page(page: OrderedPage) -> bytes:
+    """The same of some of many, and where the next page begins; null at the end."""
+    rows = [_streamer_row(record) for record in page.streamers]
+    return _encode({"version": API_VERSION, "live": rows, "next": page.next and str(page.next)})
 
 
 def streamer(streamer_page: StreamerPage) -> bytes:

@@ -15,6 +15,7 @@ from livectl.errors import LivectlError, ServerError, UnfinishedError
 from livectl.live import history, store_reader
 from livectl.live.alerts import outbox
 from livectl.live.store import Store
+from livectl.live.store_order import OrderedPage
 from livectl.live.store_reader import StreamerHistory
 from livectl.ops.beat import views
 from livectl.ops.cluster import queues, workers
@@ -26,13 +27,14 @@ from livectl.web.images import COVER, ImageCache, web_address
 from livectl.web.streamer_list import find_streamers, read_streamers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from redis import Redis
 
     from livectl.address import Address
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.live.history import HeatMap
+    from livectl.live.store_order import OrderPlace
     from livectl.models import Job, Session, StreamerRecord, ViewerCurve
     from livectl.ops.deployment import Deployment
     from livectl.settings import Settings
@@ -51,6 +53,7 @@ JOBS_KEEP_SECONDS = 3.0  # workers are asked, so not by each visitor
 MAX_IMAGE_WAITERS = 2  # of the threads that answer: no slow site holds up the page
 MAX_IMAGE_WAIT_SECONDS = 3.0
 MAX_RECENT_JOBS = 25
+MAX_LOOKS_A_PAGE = 10  # of those who fit, each at as many as a page has
 MAX_CHANGES_READ = 500  # of which some are go-lives
 MAX_CALENDAR_STREAMERS = 200
 MAX_DEAD_LETTERS = 50
@@ -134,13 +137,21 @@ class PageData:
             return streamers
         return self._found.get((streamer_filter, sort))
 
-    def pages(self, streamer_filter: StreamerFilter, *, everybody: bool) -> Iterator[list[StreamerRecord]]:
-        """All who fit, or those of them who are live, as the store has them at hand."""
-        store = self.source.read(Store)
-        text = streamer_filter.text or streamer_filter.tag
-        pages = store.pages(streamer_filter.platform, text) if everybody else store.live_pages(streamer_filter.platform)
-        for page in pages:
-            yield [record for record in page if streamer_filter.matches(record)]
+    def page_after(
+        self, place: OrderPlace, most: int, streamer_filter: StreamerFilter, *, everybody: bool
+    ) -> OrderedPage:
+        """So many who fit, and where to go on; fewer where many do not fit, so that no page takes long."""
+        found: list[StreamerRecord] = []
+        following = place
+        live_only = not everybody or streamer_filter.state == "live"
+        for _ in range(MAX_LOOKS_A_PAGE):
+            read = partial(_read_page, following, most - len(found), streamer_filter.platform, live_only)
+            page = self.source.read(read)
+            found += [record for record in page.streamers if streamer_filter.matches(record)]
+            if page.next is None or len(found) >= most:
+                return OrderedPage(found, page.next)
+            following = page.next
+        return OrderedPage(found, following)
 
     def _find(self, wanted: tuple[StreamerFilter, str]) -> StreamerList:
         """One at a time: each may look at everybody."""
@@ -221,6 +232,10 @@ class StreamerPage(NamedTuple):
     def exists(self) -> bool:
         record, sessions = self.history
         return bool(record.streamer or record.state or record.trouble or sessions)
+
+
+def _read_page(place: OrderPlace, most: int, platform: str, live_only: bool, client: Redis) -> OrderedPage:  # noqa: FBT001
+    return Store(client).page_after(place, most, platform, live_only=live_only)
 
 
 def _read_sessions(

@@ -9,7 +9,8 @@ import msgspec
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
-from livectl.errors import UnfinishedError
+from livectl.errors import UnfinishedError, UsageError
+from livectl.live.store_order import OrderPlace
 from livectl.units import format_instant
 from livectl.web import (
     access,
@@ -66,6 +67,7 @@ MANIFEST = {
 }
 MAX_BODY_BYTES = 65_536  # a token is some dozens; nothing else is sent here
 IMAGE_CACHING = "private, max-age=604800, immutable"  # an address with another mark is another image
+PAGE_WORDS, MAX_PAGE = {"limit", "after"}, 1000  # of JSON in pages: streamers
 DAY_STEP_SECONDS = 60.0
 CLOCK_STEP_SECONDS = 10.0  # pages show minutes, so that their clock may go in steps: within one a page stays the same
 
@@ -274,8 +276,8 @@ def _serve_json(flask_blueprint: Blueprint, page_data: PageData) -> None:
     def api_live() -> Response:
         everybody, streamer_filter = request.args.get("all", "") in {"1", "true"}, selection.parse_filter(request.args)
         streamers = page_data.streamers.get()
-        if streamers.is_part:
-            return Response(api.live_in_pages(page_data.pages(streamer_filter, everybody=everybody)), mimetype=JSON)
+        if streamers.is_part or not request.args.keys().isdisjoint(PAGE_WORDS):
+            return _api_page(page_data, streamer_filter, everybody=everybody)
         key = ("api", everybody, streamer_filter)
         response_body = page_data.bodies.get(
             key, streamers.digest, lambda: make_body(api.live(streamer_filter.apply(streamers), everybody=everybody))
@@ -293,6 +295,24 @@ def _serve_json(flask_blueprint: Blueprint, page_data: PageData) -> None:
     @flask_blueprint.get("/api/schedule")
     def api_schedule() -> Response:
         return _respond(make_body(api.schedule(page_data.beat_schedule.get())), JSON)
+
+
+def _api_page(page_data: PageData, streamer_filter: StreamerFilter, *, everybody: bool) -> Response:
+    try:
+        place = OrderPlace.parse(request.args.get("after", ""))
+        most = _read_limit(request.args.get("limit", ""))
+    except UsageError as error:
+        return Response(api.error(error), HTTPStatus.BAD_REQUEST, mimetype=JSON)
+    page = page_data.page_after(place, most, streamer_filter, everybody=everybody)
+    return _respond(make_body(api.live_page(page)), JSON)
+
+
+def _read_limit(text: str) -> int:
+    if not text:
+        return MAX_PAGE
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= MAX_PAGE):
+        raise UsageError(f"limit is a number from 1 to {MAX_PAGE}", "Without it, so many come at most.")
+    return int(text)
 
 
 def _serve_probes(flask_blueprint: Blueprint, page_data: PageData) -> None:

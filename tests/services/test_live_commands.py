@@ -23,7 +23,7 @@ import redis
 
 from livectl import cli
 from livectl.context import CommandContext
-from livectl.live import platforms, polling
+from livectl.live import platforms, polling, sorted_spool, store_reader
 from livectl.live.follows import follow_list
 from livectl.live.store import Store
 from livectl.models import Observation, State, Streamer
@@ -33,7 +33,9 @@ from tests.support.processes import answer, livectl
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from livectl.render import View
 
 FIELDS = [
     "platform", "id", "state", "name", "title", "category", "viewers", "started_at", "url", "cover", "session",
@@ -85,6 +87,36 @@ class TestLive:
         assert "123.5 k" in out
         assert "A [title]" in out
         assert max(map(len, out.splitlines())) <= 80
+
+    @pytest.mark.parametrize("words", [(), ("--all",), ("--all", "--sort", "name"), ("--all", "--platform", "douyu")])
+    def test_many_come_in_pages_as_few_do_at_once(
+        self, tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+    ) -> None:
+        (tmp_path / "follows.yaml").write_text("- douyu/1\n- douyu/7\n")
+        at_once = run(tmp_path, store_url, "live", *words, "--json")
+        monkeypatch.setattr(store_reader, "MANY", 2)
+        monkeypatch.setattr(store_reader, "PAGE_SIZE", 2)
+        monkeypatch.setattr(sorted_spool, "MAX_HELD", 2)
+        monkeypatch.setattr(sorted_spool, "BLOCK", 1)
+        pages: list[int] = []
+        show = CommandContext.show_pages
+
+        def note(context: CommandContext, found: Iterable[View]) -> None:
+            listed = list(found)
+            pages.extend(len(page.data) for page in listed)
+            show(context, listed)
+
+        monkeypatch.setattr(CommandContext, "show_pages", note)
+        assert run(tmp_path, store_url, "live", *words, "--json") == at_once
+        assert len(json.loads(at_once[1])) == sum(pages) > 0
+        assert max(pages) <= 2
+
+    def test_of_many_a_tag_that_nobody_has_is_a_mistake_as_well(
+        self, tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(store_reader, "MANY", 2)
+        code, out, _ = run(tmp_path, store_url, "live", "--all", "--tag", "nosuch", "--json")
+        assert (code, "nobody has the tag nosuch" in json.loads(out)["error"]["message"]) == (2, True)
 
     def test_says_of_whom_it_does_not_know_whether_they_still_are(
         self, tmp_path: Path, store_url: str, store: Store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,12 +134,52 @@ def test_one_search_at_a_time(visitor: FlaskClient, monkeypatch: pytest.MonkeyPa
     assert meanwhile == [429, 200]
 
 
-def test_programs_get_all(visitor: FlaskClient) -> None:
-    answer = visitor.get("/api/live?all=1").get_json()
-    assert (answer["version"], len(answer["live"])) == (1, 31)
-    live = visitor.get("/api/live?platform=huya").get_json()["live"]
-    assert {row["id"] for row in live} == {"n21", "n25"}
-    assert visitor.get("/api/live?q=nobody").get_json()["live"] == []
+def in_pages(visitor: FlaskClient, query: str) -> Iterator[list[str]]:
+    """The ids of each page, until there is no next one."""
+    after = ""
+    while True:
+        answer = visitor.get(f"/api/live?{query}&after={after}").get_json()
+        assert answer["version"] == 1
+        yield [row["id"] for row in answer["live"]]
+        if (after := answer["next"]) is None:
+            return
+
+
+@pytest.mark.parametrize("limit", [1, 4, 1000])
+def test_programs_get_all_in_pages(visitor: FlaskClient, limit: int) -> None:
+    pages = list(in_pages(visitor, f"all=1&limit={limit}"))
+    assert all(len(page) <= limit for page in pages)
+    assert sorted(chain.from_iterable(pages)) == sorted([*NAMES, "nosuch"])
+    live = list(chain.from_iterable(in_pages(visitor, f"limit={limit}")))
+    assert live[-1] == "n00"
+    assert sorted(live) == ["n00", "n03", "n04", "n11", "n21", "n25"]
+
+
+def test_pages_pass_over_who_does_not_fit(visitor: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "MAX_LOOKS_A_PAGE", 2)
+
+    def found(query: str) -> list[str]:
+        return sorted(chain.from_iterable(in_pages(visitor, query)))
+
+    assert found("platform=huya") == ["n21", "n25"]
+    assert found("q=nobody") == []
+    assert found("all=1&tag=one&limit=3") == NAMES[::3]
+    assert found("all=1&state=live&limit=2&q=n0") == ["n00", "n03", "n04"]
+
+
+@pytest.mark.parametrize("query", ["after=nonsense", "limit=0", "limit=1001", "limit=x", "limit=-1"])
+def test_a_page_that_is_none_is_refused(visitor: FlaskClient, query: str) -> None:
+    answer = visitor.get(f"/api/live?{query}")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (400, 2)
+
+
+def test_of_few_there_are_pages_for_who_asks(store_url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamer_list, "MANY", 1000)
+    few = page_client(store_url)
+    whole = few.get("/api/live?all=1").get_json()
+    assert (len(whole["live"]), "next" in whole) == (31, False)
+    first = few.get("/api/live?all=1&limit=7").get_json()
+    assert [row["id"] for row in first["live"]] == [row["id"] for row in whole["live"]][:7]
 
 
 def test_the_metrics_of_many_are_those_of_few(store_url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import {watch} from "./live.js";
 
 const WANTED = "livectl-notify", OF = "livectl-notify-of";
-let known = null, asking = false, pushed = false;
+let known = null, earliest = "", asking = false, pushed = false;
 
 export function offerNotifications() {
   const button = document.getElementById("notify");
@@ -107,10 +107,16 @@ async function tell(button) {
   try {
     const answer = await fetch(`${document.body.dataset.base}api/live?${localStorage.getItem(OF) || ""}`);
     if (!answer.ok) return;
-    const live = (await answer.json()).live;
+    const {live, next} = await answer.json();
     const before = known;
+    const since = earliest;
     known = new Set(live.map(key));
-    if (before) for (const one of live) if (!before.has(key(one))) await notify(one, button.dataset.says);
+    earliest = next && live.length ? live.at(-1).started_at : ""; // of many the newest came: who was behind them is no news
+    if (before) {
+      for (const one of live) {
+        if (!before.has(key(one)) && one.started_at >= since) await notify(one, button.dataset.says);
+      }
+    }
   } catch { // the server is away: the page says so itself
   } finally {
     asking = false;
