@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from livectl.models import Schedule
     from livectl.ops.beat.backfill import BackfillWindow
     from livectl.ops.beat.views import RunHistory, ScheduleSnapshot
+    from livectl.ops.jobs.history import KeptRun
     from livectl.units import Rate
 
 NANOSECONDS_PER_MS = 1_000_000
@@ -133,6 +134,18 @@ def read_run_history(context: CommandContext) -> RunHistory:
         return views.RunHistory()
 
 
+def find_kept_run(context: CommandContext, name: str, due_ms: int) -> KeptRun:
+    """What the store keeps of a run; nothing where it cannot be reached, which `read_run_history` has said."""
+    from livectl import redis_client
+    from livectl.ops.jobs.history import JobHistory, KeptRun
+
+    try:
+        with redis_client.connect(store_address(context), trial_write=False) as connection:
+            return JobHistory.over(connection).run_at(name, due_ms)
+    except LivectlError:
+        return KeptRun(None, has_older=False)
+
+
 def group_members(name: str | None, group: str | None, snapshot: ScheduleSnapshot) -> list[str]:
     """The entries that were named: one by its name, or those of a group."""
     from livectl.suggestions import did_you_mean
@@ -162,7 +175,7 @@ def parse_period(start: str | None, end: str | None, zone: str) -> tuple[int, in
         except (ValueError, OverflowError) as error:
             raise UsageError(f"{option} {text} is no time", INSTANT_HINT) from error
     after = now_ms() if bounds[0] is None else bounds[0] - 1
-    if bounds[1] is not None and bounds[1] < after:
+    if bounds[1] is not None and bounds[1] <= after:
         hint = "Exchange the two, or name a later --to." if start else "Say --from too, or a later --to."
         raise UsageError("--to is before --from" if start else "--to has passed", hint)
     return after, bounds[1]

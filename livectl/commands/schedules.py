@@ -159,6 +159,8 @@ def explain(context: CommandContext, /, name: str, instant: str, zone: str | Non
       livectl schedules explain digest 2026-12-24
       livectl schedules explain digest "2026-12-24 09:00" --tz Europe/Paris
     """
+    from functools import partial
+
     from livectl.ops.beat import run_views
 
     history, shown_zone = reading.read_run_history(context), reading.shown_zone(context, zone)
@@ -168,7 +170,7 @@ def explain(context: CommandContext, /, name: str, instant: str, zone: str | Non
         question = run_views.Question.parse(instant, shown_zone)
     except ValueError as error:
         raise UsageError(f"{instant!r} is no instant", reading.INSTANT_HINT) from error
-    explanation = run_views.explain(entry, question, history, reading.now_ms())
+    explanation = run_views.explain(entry, question, history, reading.now_ms(), partial(reading.find_kept_run, context))
     context.show(run_views.render(explanation, entry, question, shown_zone))
     return 0 if explanation.runs else 1
 

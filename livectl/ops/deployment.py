@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 OWN_APP_NAME = "livectl"
 OWN_QUEUE = "livectl"
 OWN_TASK_PREFIX = "livectl."
-ROUTINE_TASKS = frozenset(f"{OWN_TASK_PREFIX}{name}" for name in ("sweep", "check", "deliver", "prune"))
+ROUTINE_TASKS = frozenset(  # what livectl sends itself, by the schedule or for what that sends
+    f"{OWN_TASK_PREFIX}{name}" for name in ("sweep", "list", "check", "learn", "deliver", "digest", "prune")
+)
 OWN_REDIS_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 120,  # seconds; its jobs end within 60 s
     "unacked_key": "livectl:unacked",

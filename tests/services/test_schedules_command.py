@@ -19,6 +19,8 @@ from livectl.context import CommandContext
 from livectl.models import Schedule
 from livectl.ops.beat import check_ins, pauses, run_store, run_views
 from livectl.ops.beat.views import RunHistory
+from livectl.ops.jobs import history
+from livectl.ops.jobs.history import JobNote
 from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
 
@@ -424,6 +426,39 @@ def test_explain_says_why_a_run_is_or_is_not(
     assert actual_code == code
 
 
+@pytest.mark.parametrize(
+    ("instant", "code", "words"),
+    [
+        ("2026-06-01", 0, "it was due then; nothing is kept of a run so long ago."),
+        ("2026-06-02", 0, "it was sent, 0.50 s late; its job: failed, ValueError: no."),
+        ("2026-06-03", 1, "not sent: it was missed, since no beat was at work in time."),
+        ("2026-06-04", 1, "not sent: the job before it still ran (overlap)."),
+        ("2026-06-05", 1, "not sent: no beat was at work then, or it had not had this entry yet."),
+    ],
+)
+def test_explain_says_of_a_run_of_the_past_what_is_kept_of_it(
+    run: Run, tmp_path: Path, store_url: str, instant: str, code: int, words: str
+) -> None:
+    write(tmp_path, "schedules: {nightly: {task: livectl.ping, cron: '0 9 * * *'}}\n")
+    due = [datetime(2026, 6, day, 9, tzinfo=UTC).timestamp() for day in range(9)[2:]]
+    kept: list[dict[str, Any]] = [
+        {"started": due[0] + 0.5, "finished": due[0] + 1, "state": "failed", "error": "ValueError: no"},
+        {"state": "missed"},
+        {"state": "left out"},
+    ]
+    notes = {
+        str(at): JobNote(facts={"schedule": "nightly", "due": at, **facts})
+        for at, facts in zip(due, kept, strict=False)
+    }
+    with redis_client.using_store(Address.parse(store_url)) as store:
+        store.execute_command(*history.note_command(notes))  # type: ignore[no-untyped-call]
+        store.hset(run_store.LAST_RUN_KEY, "nightly", str(round(due[-1] * 1000)))
+    environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
+    actual_code, out, err = run("schedules", "explain", "nightly", instant, **environ)
+    assert words in " ".join((out + err).split())
+    assert actual_code == code
+
+
 def test_next_shows_a_time_and_what_is_left_out_of_it(run: Run, tmp_path: Path) -> None:
     write(tmp_path, POLICIES)
     write(tmp_path, "2036-12-25\n", "days.txt")
@@ -440,6 +475,8 @@ def test_next_shows_a_time_and_what_is_left_out_of_it(run: Run, tmp_path: Path) 
     assert all(row["note"].startswith("moved by ") for row in moved)
     assert json.loads(run("schedules", "next", "moved", "--why", "--json")[1]) == moved, "it leaves nothing out"
     assert run("schedules", "next", "--to", "2020-01-01")[0] == 2
+    code, _, err = run("schedules", "next", "--from", "2036-12-25", "--to", "2036-12-24")
+    assert (code, "--to is before --from" in err) == (2, True)
 
 
 def test_next_and_list_say_of_an_entry_that_follows_what_it_follows(run: Run, tmp_path: Path) -> None:

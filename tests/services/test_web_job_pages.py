@@ -63,6 +63,7 @@ def make_jobs(store_url: str) -> None:
             **failed,
         },
         {"task_id": "sweep-1", "name": "livectl.sweep", "worker": "w1@h"},
+        {"task_id": "digest-1", "name": "livectl.digest", "worker": "w1@h"},
         {"task_id": "sweep-2", "name": "livectl.sweep", "worker": "w1@h", **failed},
         {"task_id": "ping-1", "name": "livectl.ping", "worker": "w1@h", "result": "pong"},
     )
@@ -70,7 +71,7 @@ def make_jobs(store_url: str) -> None:
 
 LISTED = [
     ("", {"mail-1", "mail-2", "sweep-2", "ping-1"}),  # of livectl's own routine only what failed
-    ("?routine=1", {"mail-1", "mail-2", "sweep-1", "sweep-2", "ping-1"}),
+    ("?routine=1", {"mail-1", "mail-2", "sweep-1", "sweep-2", "digest-1", "ping-1"}),
     ("?task=shop.mail", {"mail-1", "mail-2"}),
     ("?task=livectl.sweep", {"sweep-1", "sweep-2"}),
     ("?state=failed", {"mail-2", "sweep-2"}),
@@ -86,7 +87,9 @@ LISTED = [
 def test_jobs_are_filtered_by_the_address(page: ManagedPage, store_url: str, query: str, shown: set[str]) -> None:
     make_jobs(store_url)
     html = read(page, f"/jobs{query}")
-    assert {job for job in ("mail-1", "mail-2", "sweep-1", "sweep-2", "ping-1") if f'"/jobs/{job}"' in html} == shown
+    assert {
+        job for job in ("mail-1", "mail-2", "sweep-1", "sweep-2", "digest-1", "ping-1") if f'"/jobs/{job}"' in html
+    } == shown
     assert "<script>alert" not in html
 
 

@@ -11,15 +11,17 @@ import msgspec
 
 from livectl.models import After, Cron, JobState, Run
 from livectl.ops.beat import views
+from livectl.ops.jobs.history import LEFT_OUT, MISSED
 from livectl.ops.schedules import days, due_times
 from livectl.render import Column, View, sentence, table, with_lines
 from livectl.units import MS_PER_SECOND, format_count, format_instant, format_precise_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from livectl.models import Schedule
     from livectl.ops.beat.views import RunHistory
+    from livectl.ops.jobs.history import JobLogEntry, KeptRun
 
 
 MAX_RUNS_COUNTED = 10_000  # of an entry that may have only so many
@@ -169,8 +171,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     state: JobState | None = None
 
 
-def explain(schedule: Schedule, question: Question, history: RunHistory, now: int) -> Explanation:
-    """Answers from the schedule, the time, and what the store has of the entry."""
+def explain(
+    schedule: Schedule, question: Question, history: RunHistory, now: int, find_run: Callable[[str, int], KeptRun]
+) -> Explanation:
+    """Answers from the schedule, the time, and what the store has of the entry; `find_run` reads a run by its name and
+    due instant."""
     if isinstance(schedule.timing, After):
         return _explain_after(schedule, question, history, now)
     due = due_times.next_due(schedule, question.first - 1)
@@ -181,7 +186,7 @@ def explain(schedule: Schedule, question: Question, history: RunHistory, now: in
     if due > now:
         reason = refusal or "it is due then"
     else:
-        refusal, reason = _explain_past(schedule, due, history)
+        refusal, reason = _explain_past(schedule, due, history, find_run)
     more = 0 if refusal else sum(1 for _ in islice(_dues_between(schedule, due, question.end), MAX_RUNS_COUNTED))
     explanation = Explanation(name=schedule.name, runs=not refusal, reason=reason, due=due, planned=planned, more=more)
     last_run = history.last_runs.get(schedule.name)
@@ -227,7 +232,9 @@ def _find_refusal(schedule: Schedule, due: int, history: RunHistory, now: int) -
     return f"the entry will have had its {format_count(schedule.count, 'run')} by then (count)" if ahead >= left else ""
 
 
-def _explain_past(schedule: Schedule, due: int, history: RunHistory) -> tuple[str, str]:
+def _explain_past(
+    schedule: Schedule, due: int, history: RunHistory, find_run: Callable[[str, int], KeptRun]
+) -> tuple[str, str]:
     """Why a run that was due was not sent, empty if it was or may have been, and what is to be said of it."""
     if due in history.waiting.get(schedule.name, ()):
         return "waiting", "it waits for the running job of the entry"
@@ -235,11 +242,23 @@ def _explain_past(schedule: Schedule, due: int, history: RunHistory) -> tuple[st
     if last_run and last_run.due == due:
         state = history.job_states.get(schedule.name)
         return "", f"it was sent{f', and {state}' if state else ''}"
-    if last_run and last_run.due > due:
-        return "", "it was due then; the store keeps the last run of an entry only, and there was one since"
+    kept = find_run(schedule.name, due)
+    if kept.run:
+        return _explain_kept(kept.run)
+    if last_run and last_run.due > due and not kept.has_older:
+        return "", "it was due then; nothing is kept of a run so long ago"
     if reason := _find_refusal(schedule, due, history, due):
         return reason, f"not sent: {reason}"
     return "unsent", "not sent: no beat was at work then, or it had not had this entry yet"
+
+
+def _explain_kept(run: JobLogEntry) -> tuple[str, str]:
+    if run.outcome == MISSED:
+        return MISSED, "not sent: it was missed, since no beat was at work in time"
+    if run.outcome == LEFT_OUT:
+        return LEFT_OUT, "not sent: the job before it still ran (overlap)"
+    late = f", {format_precise_duration(max(0.0, run.late))} late" if run.late is not None else ""
+    return "", f"it was sent{late}; its job: {run.outcome}{f', {run.error}' if run.error else ''}"
 
 
 def _dues_between(schedule: Schedule, after: int, end: int) -> Iterator[int]:

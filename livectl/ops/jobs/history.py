@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -269,6 +269,13 @@ def note_command(notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, mos
     return ("EVAL", NOTE_SCRIPT, len(keys), *keys, *arguments)
 
 
+class KeptRun(NamedTuple):
+    """A run of a schedule, if it is kept; and whether older ones of that schedule are."""
+
+    run: JobLogEntry | None
+    has_older: bool
+
+
 class JobHistory:
     """Reads the history, over a plain connection or a client of redis-py."""
 
@@ -305,6 +312,13 @@ class JobHistory:
         jobs = self.jobs({unpack_id(raw) for found in replies for raw in found})
         known = {name: [jobs.get(unpack_id(raw)) for raw in found] for name, found in ids.items()}
         return {name: [run for run in runs if run] for name, runs in known.items()}
+
+    def run_at(self, schedule: str, due_ms: int) -> KeptRun:
+        """What is kept of the run of a schedule that was due at this instant."""
+        key = f"{RUNS_KEY}:{schedule}"
+        there = ("ZRANGEBYSCORE", key, due_ms, due_ms, "WITHSCORES", "LIMIT", 0, 1)
+        pair, older = self._execute_all([there, ("ZCOUNT", key, "-inf", f"({due_ms}")])
+        return KeptRun(next(iter(self._read(pair[:1])), None), bool(older))
 
     def recent(
         self, limit: int = PAGE_SIZE, *, app: str | None = None, task: str | None = None, state: str | None = None
