@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003
 from datetime import date, datetime  # noqa: TC003 - msgspec reads the annotations
 from enum import StrEnum
 from typing import Any, Literal
@@ -169,7 +170,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     url: str = ""  # after redirects
-    headers: dict[str, str] = {}  # names in lower case
+    headers: Mapping[str, str] = {}  # names in lower case
     body: bytes = b""
     error: str = ""
     unreached: bool = False  # there was no connection, so that nothing can have been sent
@@ -415,12 +416,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def link(self) -> str:
-        """The section about it, for programs."""
+        """The section about it, for programs; `more` is the command that shows it to people."""
         return f"docs/doctor.md#{self.id}"
 
     @property
     def more(self) -> str:
-        """The command that shows that section."""
         return f"livectl docs doctor {self.id}"
 
 

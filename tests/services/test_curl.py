@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 
+from livectl.live.network.curl import CurlPool, ReceivedHeaders, Transfer
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.models import Request
@@ -53,6 +54,32 @@ def test_a_platform_may_name_itself_and_send_a_body(fetcher: Fetcher) -> None:
         "Mozilla/5.0",
         "b",
     )
+
+
+def test_no_request_has_anything_of_those_before_it(fetcher: Fetcher) -> None:
+    for method, body in (("POST", b"first"), ("GET", b""), ("PATCH", b"second"), ("POST", b""), ("GET", b"")):
+        request = echoed(get(fetcher, "/echo", method=method, body=body, headers={f"X-{method}": "1"} if body else {}))
+        assert (request["method"], request["body"]) == (method, body.decode())
+        assert {name for name in request if name.startswith("x-")} == ({f"x-{method.lower()}"} if body else set())
+
+
+def test_requests_of_a_kind_share_what_is_set_for_them(site: Site) -> None:
+    pool, routes = CurlPool(), Routes({"site.test": f"http://127.0.0.1:{site.server_port}"})
+    for number, method in enumerate(("GET", "POST", "GET", "POST")):
+        request = Request(url=f"https://site.test/echo?{number}", method=cast("Any", method))
+        pool.send(transfer := Transfer(request, {"site.test"}, routes))
+        assert pool.receive() == [transfer]
+        assert transfer.response is not None
+        assert echoed(transfer.response)["path"] == f"/echo?{number}"
+    assert [len(handles) for handles in pool._idle_handles.values()] == [1, 1]
+    pool.close()
+
+
+def test_headers_that_nobody_reads_are_not_parsed(fetcher: Fetcher) -> None:
+    headers = get(fetcher, "/cookies").headers
+    assert isinstance(headers, ReceivedHeaders)
+    assert "_parsed" not in vars(headers)
+    assert {"set-cookie", "x-many"} < {*headers}
 
 
 def test_headers_come_in_lower_case_and_joined(fetcher: Fetcher) -> None:

@@ -93,9 +93,9 @@ def test_a_connection_that_stands_is_no_way_in(site: Site) -> None:
 class ReboundTransfer(Transfer):
     """A name whose second look-up, the one that counts, answers with an address of our own."""
 
-    def _configure(self, handle: Any, route: Any, way: Any) -> None:
-        super()._configure(handle, route, way)
-        handle.setopt(pycurl.RESOLVE, [f"rebound.test:{urlsplit(route.url).port}:127.0.0.1"])
+    def configure(self, handle: Any) -> None:
+        super().configure(handle)
+        handle.setopt(pycurl.RESOLVE, [f"rebound.test:{urlsplit(self.request.url).port}:127.0.0.1"])
 
 
 def test_a_name_that_changes_its_mind_is_refused(site: Site) -> None:

@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         getattr(self, f"_{parts.path.strip('/') or 'echo'}")(query)
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_PATCH = do_GET  # noqa: N815
 
     def log_message(self, *args: Any) -> None:
         pass

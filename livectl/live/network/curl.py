@@ -5,15 +5,17 @@ from __future__ import annotations
 import _socket  # never patched by a green pool; curl takes over the descriptor
 import ssl
 import time
-from collections import deque
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import pycurl
 
 from livectl import __version__
-from livectl.live.network.routes import NOT_PUBLIC, Route, Routes, UrlRefused, Way, is_public
+from livectl.live.network.routes import NOT_PUBLIC, Routes, UrlRefused, Way, is_public
 from livectl.models import Request, Response
 
 if TYPE_CHECKING:
@@ -45,6 +47,15 @@ UNREACHED_ERRORS = {
 }
 
 
+class HandleKind(NamedTuple):
+    """What the requests of a handle have in common: it is set once, and not for each of thousands."""
+
+    way: Way
+    method: str
+    is_tls: bool
+    public_only: bool
+
+
 class CurlPool:
     """Runs transfers side by side on one curl multi handle. One thread at a time may use it."""
 
@@ -52,7 +63,7 @@ class CurlPool:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_PIPELINING, CURLPIPE_MULTIPLEX)
         self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_IDLE_CONNECTIONS)
-        self._idle_handles: list[Any] = []
+        self._idle_handles: defaultdict[HandleKind, list[Any]] = defaultdict(list)
         self._waiting: deque[Transfer] = deque()
         self._running: dict[Any, Transfer] = {}
         self._finished: list[Transfer] = []
@@ -79,7 +90,7 @@ class CurlPool:
     def close(self) -> None:
         for handle in self._running:
             self._multi.remove_handle(handle)
-        for handle in (*self._running, *self._idle_handles):
+        for handle in (*self._running, *chain.from_iterable(self._idle_handles.values())):
             handle.close()
         self._multi.close()
 
@@ -93,13 +104,15 @@ class CurlPool:
             self._start_transfer(self._waiting.popleft())
 
     def _start_transfer(self, transfer: Transfer) -> None:
-        handle = self._idle_handles.pop() if self._idle_handles else pycurl.Curl()
-        if transfer.start(handle):
-            self._running[handle] = transfer
-            self._multi.add_handle(handle)
-        else:
-            self._idle_handles.append(handle)
+        kind = transfer.start()
+        if kind is None:
             self._finished.append(transfer)
+            return
+        idle_handles = self._idle_handles[kind]
+        handle = idle_handles.pop() if idle_handles else _new_handle(kind)
+        transfer.configure(handle)
+        self._running[handle] = transfer
+        self._multi.add_handle(handle)
 
     def _collect_finished(self) -> None:
         remaining = 1
@@ -114,7 +127,7 @@ class CurlPool:
         self._multi.remove_handle(handle)
         transfer = self._running.pop(handle)
         finished = transfer.finish(handle, error, message)
-        self._idle_handles.append(handle)
+        self._idle_handles[transfer.kind].append(handle)
         if finished:
             self._finished.append(transfer)
         else:
@@ -131,26 +144,43 @@ class Transfer:
         self._hosts = hosts
         self._routes = routes
         self._exit_name = exit_name
-        self._address = ""  # of this machine that it leaves from, where it is one of network.exits
         self._deadline = 0.0
         self._redirects = 0
         self._retried = False
-        self._clear()
 
-    def start(self, handle: Any) -> bool:
-        """Puts the request on a handle. False: it has ended, because it must not be asked or is out of time."""
+    def start(self) -> HandleKind | None:
+        """The kind of handle that it takes. None: it has ended, because it must not be asked or is out of time."""
         now = time.monotonic()
         self._deadline = self._deadline or now + self.request.seconds
         if now >= self._deadline:
-            return self._fail(f"timed out after {self.request.seconds:.0f} s")
+            self._fail(f"timed out after {self.request.seconds:.0f} s")
+            return None
         try:
             route, way = self._routes.find(self.request.url, self._hosts), self._routes.way(self._exit_name)
         except UrlRefused as error:
-            return self._fail(f"not asked: {error}", unreached=True)
-        self._clear()
-        self._configure(handle, route, way)
-        handle.setopt(pycurl.TIMEOUT_MS, max(1, int((self._deadline - now) * 1000)))
-        return True
+            self._fail(f"not asked: {error}", unreached=True)
+            return None
+        self._route, self._milliseconds_left = route, max(1, int((self._deadline - now) * 1000))
+        self.kind = HandleKind(way, self.request.method, route.url.startswith("https"), route.public_only)
+        return self.kind
+
+    def configure(self, handle: Any) -> None:
+        """Puts the request on a handle of its kind, which has been that of others."""
+        self._body = bytearray()
+        self._header_lines: list[bytes] = []
+        self._until_seen = self._too_long = False
+        self._stop_at = 0  # bytes of the body
+        self._refused_address = ""
+        request = self.request
+        handle.setopt(pycurl.URL, self._route.url)
+        handle.setopt(pycurl.TIMEOUT_MS, self._milliseconds_left)
+        handle.setopt(pycurl.HTTPHEADER, _format_headers(request.headers, self._route.host))
+        if request.method != "GET":
+            handle.setopt(pycurl.POSTFIELDS, request.body)
+        handle.setopt(pycurl.WRITEFUNCTION, self._receive_chunk)
+        handle.setopt(pycurl.HEADERFUNCTION, self._header_lines.append)
+        if self._route.public_only:
+            handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
 
     def finish(self, handle: Any, error: int, message: str) -> bool:
         """Takes the outcome from the handle. False: the transfer must start again, after a redirect or a reset."""
@@ -161,8 +191,9 @@ class Transfer:
             return False
         if error:
             unreached = bool(self._refused_address) or error in UNREACHED_ERRORS
-            return not self._fail(self._failure_reason(error, message), unreached=unreached)
-        status, headers = handle.getinfo(pycurl.RESPONSE_CODE), _parse_headers(self._header_lines)
+            self._fail(self._failure_reason(error, message), unreached=unreached)
+            return True
+        status, headers = handle.getinfo(pycurl.RESPONSE_CODE), ReceivedHeaders(self._header_lines)
         if (
             status in REDIRECT_STATUSES
             and self._redirects < MAX_REDIRECTS
@@ -172,17 +203,8 @@ class Transfer:
         self.response = Response(status=status, url=self.request.url, headers=headers, body=bytes(self._body))
         return True
 
-    def _clear(self) -> None:
-        self._body = bytearray()
-        self._header_lines: list[bytes] = []
-        self._until_seen = False
-        self._stop_at = 0  # bytes of the body
-        self._too_long = False
-        self._refused_address = ""
-
-    def _fail(self, reason: str, *, unreached: bool = False) -> bool:
+    def _fail(self, reason: str, *, unreached: bool = False) -> None:
         self.response = Response(status=0, url=self.request.url, error=reason, unreached=unreached)
-        return False
 
     def _failure_reason(self, error: int, message: str) -> str:
         if self._too_long:
@@ -191,7 +213,8 @@ class Transfer:
             return f"not asked: {self._refused_address} {NOT_PUBLIC}"
         if error == pycurl.E_OPERATION_TIMEDOUT:
             return f"timed out after {self.request.seconds:.0f} s"
-        left_from = f", from {self._address}" if self._address else ""
+        address = self.kind.way.address  # of this machine that it left from, where it is one of network.exits
+        left_from = f", from {address}" if address else ""
         return f"{message or f'curl error {error}'}{left_from}"
 
     def _follow_redirect(self, status: int, location: str) -> bool:
@@ -221,35 +244,6 @@ class Transfer:
         )
         return True
 
-    def _configure(self, handle: Any, route: Route, way: Way) -> None:
-        request = self.request
-        self._address = way.address
-        handle.reset()
-        handle.setopt(pycurl.URL, route.url)
-        handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        handle.setopt(pycurl.NOSIGNAL, 1)
-        handle.setopt(pycurl.CAINFO, ca_file())
-        handle.setopt(pycurl.CONNECTTIMEOUT_MS, int(CONNECT_TIMEOUT_S * 1000))
-        handle.setopt(pycurl.PROXY, way.proxy)  # when empty, curl ignores the environment's proxy too
-        if way.address:
-            is_v6 = ":" in way.address
-            handle.setopt(pycurl.INTERFACE, f"host!{way.address}")
-            handle.setopt(pycurl.IPRESOLVE, pycurl.IPRESOLVE_V6 if is_v6 else pycurl.IPRESOLVE_V4)
-        handle.setopt(pycurl.ACCEPT_ENCODING, "")  # whatever this curl can unpack
-        if route.url.startswith("https"):
-            handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
-            handle.setopt(pycurl.PIPEWAIT, 1)  # wait for a connection under way and share it, rather than open one more
-        handle.setopt(pycurl.HTTPHEADER, _format_headers(request.headers, route.host))
-        if request.method != "GET":
-            handle.setopt(pycurl.POSTFIELDS, request.body)
-        if request.method in {"PATCH", "DELETE"}:
-            handle.setopt(pycurl.CUSTOMREQUEST, request.method)
-        handle.setopt(pycurl.WRITEFUNCTION, self._receive_chunk)
-        handle.setopt(pycurl.HEADERFUNCTION, self._header_lines.append)
-        if route.public_only:
-            handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-            handle.setopt(pycurl.FRESH_CONNECT, 1)  # an open connection may lead to a host that is not public
-
     def _receive_chunk(self, chunk: bytes) -> int | None:
         """Keeps a chunk of the body. Any return value but None or the length makes curl stop."""
         received = len(self._body)
@@ -272,6 +266,48 @@ class Transfer:
             return _socket.socket(family, kind, protocol)
         self._refused_address = sockaddr[0]
         return pycurl.SOCKET_BAD
+
+
+def _new_handle(kind: HandleKind) -> Any:
+    handle, way = pycurl.Curl(), kind.way
+    handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    handle.setopt(pycurl.NOSIGNAL, 1)
+    handle.setopt(pycurl.CAINFO, ca_file())
+    handle.setopt(pycurl.CONNECTTIMEOUT_MS, int(CONNECT_TIMEOUT_S * 1000))
+    handle.setopt(pycurl.PROXY, way.proxy)  # when empty, curl ignores the environment's proxy too
+    if way.address:
+        is_v6 = ":" in way.address
+        handle.setopt(pycurl.INTERFACE, f"host!{way.address}")
+        handle.setopt(pycurl.IPRESOLVE, pycurl.IPRESOLVE_V6 if is_v6 else pycurl.IPRESOLVE_V4)
+    handle.setopt(pycurl.ACCEPT_ENCODING, "")  # whatever this curl can unpack
+    if kind.is_tls:
+        handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+        handle.setopt(pycurl.PIPEWAIT, 1)  # wait for a connection under way and share it, rather than open one more
+    if kind.method in {"PATCH", "DELETE"}:
+        handle.setopt(pycurl.CUSTOMREQUEST, kind.method)
+    if kind.public_only:
+        handle.setopt(pycurl.FRESH_CONNECT, 1)  # an open connection may lead to a host that is not public
+    return handle
+
+
+class ReceivedHeaders(Mapping[str, str]):
+    """The headers of a response, by names in lower case. Few are ever read: they are parsed when somebody does."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, name: str) -> str:
+        return self._parsed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parsed)
+
+    def __len__(self) -> int:
+        return len(self._parsed)
+
+    @cached_property
+    def _parsed(self) -> dict[str, str]:
+        return _parse_headers(self._lines)
 
 
 def _parse_headers(lines: list[bytes]) -> dict[str, str]:
