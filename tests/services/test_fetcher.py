@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from livectl.live.platforms.base import Call, CheckContext, CheckFailed, Platform, ask, cache_get, cache_set
+from livectl.live.platforms.base import (
+    CacheGetAll,
+    Call,
+    CheckContext,
+    CheckFailed,
+    Platform,
+    ask,
+    cache_get,
+    cache_set,
+)
 from livectl.models import Observation, Request, State
 from tests.support.http_site import RecordingCache, Site, fetching, get, serving
 from tests.support.waiting import HANG_SECONDS
@@ -80,6 +89,21 @@ def test_a_token_is_asked_for_once_and_kept(fetcher: Fetcher, site: Site) -> Non
     assert site.hits.count("/json?token=t") == 1
     assert len(site.hits) == 21
     assert cast(RecordingCache, fetcher._cache).lookups == [["token"], ["token"]]
+
+
+def test_what_checks_have_kept_is_read_in_one_go(fetcher: Fetcher) -> None:
+    cache = cast(RecordingCache, fetcher._cache)
+    cache.values["made", "of/b"] = "kept"
+    found: dict[str, Any] = {}
+
+    def check(ids: Sequence[str], context: CheckContext) -> Generator[Any, Any, list[Observation]]:
+        found[ids[0]] = yield CacheGetAll((f"of/{ids[0]}", "of/all"))
+        found[f"{ids[0]}, alone"] = yield from cache_get(f"of/{ids[0]}")
+        return [offline(streamer_id) for streamer_id in ids]
+
+    fetcher.check(platform(check, batch=1), ["a", "b"], CONTEXT)
+    assert cache.lookups == [["of/a", "of/all", "of/b"], ["of/a", "of/b"]]
+    assert found == {"a": [None, None], "b": ["kept", None], "a, alone": None, "b, alone": "kept"}
 
 
 def test_a_check_that_raises_harms_only_its_batch(fetcher: Fetcher, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
@@ -62,8 +63,8 @@ class Fetcher:
         batches = _split([each for each in ids if each not in known], platform.rate_limit(context.keys).batch)
         driver = self._run_checks(platform, [platform.check(batch, context) for batch in batches], exit_name)
         for batch, generator in zip(batches, driver.generators, strict=True):
-            observations = _complete_observations(platform.name, batch, generator, context)
-            known |= {observation.id: observation for observation in observations}
+            for observation in _complete_observations(platform.name, batch, generator, context):
+                known[observation.id] = observation
         return CheckReport([known[streamer_id] for streamer_id in ids], requests + driver.requests)
 
     def observe_names(
@@ -276,7 +277,7 @@ class _CheckDriver:
         self._ready: deque[tuple[_CheckGenerator, Any]] = deque((generator, None) for generator in generators)
         self._waiting_for_response: dict[Transfer, list[_CheckGenerator]] = {}
         self._in_flight: dict[bytes, Transfer] = {}  # equal requests are sent once
-        self._waiting_for_cache: list[tuple[_CheckGenerator, str]] = []
+        self._waiting_for_cache: list[tuple[_CheckGenerator, CacheGet | CacheGetAll]] = []
         self._waiting_for_call: list[tuple[_CheckGenerator, Call]] = []
 
     def run(self) -> None:
@@ -294,11 +295,8 @@ class _CheckDriver:
     def _perform(self, generator: _CheckGenerator, effect: Any) -> None:
         if isinstance(effect, Request):
             self._send_request(generator, effect)
-        elif isinstance(effect, CacheGet):
-            self._waiting_for_cache.append((generator, self._kept_as(effect.key)))
-        elif isinstance(effect, CacheGetAll):
-            keys = [self._kept_as(key) for key in effect.keys]
-            self._ready.append((generator, self._cache.cache_get(self._platform.name, keys)))
+        elif isinstance(effect, CacheGet | CacheGetAll):
+            self._waiting_for_cache.append((generator, effect))
         elif isinstance(effect, CacheSet):
             key = self._kept_as(effect.key)
             self._cache.cache_set(self._platform.name, key, effect.value, effect.seconds)
@@ -329,10 +327,15 @@ class _CheckDriver:
             self._ready.extend((generator, response) for generator in self._waiting_for_response.pop(transfer))
 
     def _read_cache(self) -> None:
+        """Reads what all of them want in one go."""
         waiting, self._waiting_for_cache = self._waiting_for_cache, []
-        names = list({name: None for _, name in waiting})
-        values = dict(zip(names, self._cache.cache_get(self._platform.name, names), strict=True))
-        self._ready.extend((generator, values[name]) for generator, name in waiting)
+        wanted = [(effect.key,) if isinstance(effect, CacheGet) else effect.keys for _, effect in waiting]
+        keys = list(dict.fromkeys(chain.from_iterable(wanted)))
+        texts = self._cache.cache_get(self._platform.name, [self._kept_as(key) for key in keys])
+        kept = dict(zip(keys, texts, strict=True))
+        for generator, effect in waiting:
+            value = kept[effect.key] if isinstance(effect, CacheGet) else [kept[key] for key in effect.keys]
+            self._ready.append((generator, value))
 
     def _run_calls(self) -> None:
         waiting, self._waiting_for_call = self._waiting_for_call, []
@@ -349,6 +352,8 @@ def _complete_observations(
         log.error("platform %s stumbled: %r", platform, generator.error, exc_info=generator.error)
         problem = f"the check stumbled: {type(generator.error).__name__}"
         return same_observations(platform, ids, State.PARSE_ERROR, context, problem)
+    if [observation.id for observation in generator.result] == ids:
+        return list(generator.result)
     by_id = {observation.id: observation for observation in generator.result}
     missing_ids = [streamer_id for streamer_id in ids if streamer_id not in by_id]
     observations = [by_id[streamer_id] for streamer_id in ids if streamer_id in by_id]
