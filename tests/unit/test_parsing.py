@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 
@@ -58,6 +59,12 @@ def test_texts_are_made_plain(text: str | None, read: str) -> None:
 )
 def test_a_picture_has_an_address_of_the_web(text: str | None, address: str) -> None:
     assert parsing.image_url(text) == address
+
+
+def test_a_query_is_what_a_browser_sends() -> None:
+    texts = ["", "7", "ada_99", "_", "a b", "a&b=c", "ä", "٣", "uids[]", "@100", "a-b.c~d", "100%"]
+    parameters = [(name, value) for name in ("user_id", "uids[]") for value in texts]
+    assert parsing.encode_query(parameters) == urlencode(parameters)
 
 
 def test_times_are_seconds_since_the_epoch() -> None:

@@ -338,7 +338,17 @@ def one_by_one(platform: str, check_streamer: StreamerCheck) -> Callable[[Sequen
     def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
         return {ids[0]: (yield from check_streamer(ids[0], context))}
 
-    return in_batches(platform, 1, check_batch)
+    check_several = in_batches(platform, 1, check_batch)
+
+    def check(ids: Sequence[str], context: CheckContext) -> Check:
+        if len(ids) != 1:
+            return (yield from check_several(ids, context))
+        try:  # of one, which is what a worker asks about, nothing has to be kept track of
+            return [(yield from check_streamer(ids[0], context))]
+        except CheckFailed as failure:
+            return [failed_observation(platform, ids[0], failure, context)]
+
+    return check
 
 
 def in_batches(platform: str, size: int, check_batch: BatchCheck) -> Callable[[Sequence[str], CheckContext], Check]:
@@ -357,8 +367,8 @@ def in_batches(platform: str, size: int, check_batch: BatchCheck) -> Callable[[S
                 progress.record_failure(batch, failure)
                 continue
             progress.observations.update(observations)
-            missing_ids = [streamer_id for streamer_id in batch if streamer_id not in observations]
-            yield from _retry_alone(progress, batch, missing_ids)
+            if missing_ids := [streamer_id for streamer_id in batch if streamer_id not in observations]:
+                yield from _retry_alone(progress, batch, missing_ids)
         return [progress.observations[streamer_id] for streamer_id in ids]
 
     return check
@@ -385,9 +395,8 @@ class _CheckProgress(NamedTuple):
             self.waiting.clear()
 
     def mark_failed(self, ids: Iterable[str], failure: CheckFailed) -> None:
-        self.observations.update(
-            {streamer_id: failed_observation(self.platform, streamer_id, failure, self.context) for streamer_id in ids}
-        )
+        failed = {each: failed_observation(self.platform, each, failure, self.context) for each in ids}
+        self.observations.update(failed)
 
 
 def _retry_alone(
@@ -438,7 +447,4 @@ def same_observations(
     platform: str, ids: Iterable[str], state: State, context: CheckContext, problem: str
 ) -> list[Observation]:
     """The same observation for each streamer: a refusal, an outage, a limit."""
-    return [
-        Observation(platform=platform, id=streamer_id, state=state, at=context.now, problem=problem)
-        for streamer_id in ids
-    ]
+    return [Observation(platform=platform, id=each, state=state, at=context.now, problem=problem) for each in ids]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -346,7 +345,7 @@ def _ask_with_query(
 
     def build_request(token: str) -> Request:
         headers = {"Authorization": f"Bearer {token}"}
-        return Request(url=f"{address}?{urlencode(query)}", headers=headers, limit=limit)
+        return Request(url=f"{address}?{parsing.encode_query(query)}", headers=headers, limit=limit)
 
     return (yield from oauth.ask_with_token(OAUTH_URL, context, build_request))
 

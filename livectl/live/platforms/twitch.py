@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -240,6 +239,7 @@ def _decode_streams(
     """The streams by the ids that were asked for, and the failure of a row that cannot be read or is not theirs."""
     streams: dict[str, HelixStream] = {}
     row_failure: CheckFailed | None = None
+    asked = frozenset(ids)
     for row in rows:
         try:
             stream = parsing.decode_json(row, STREAM)
@@ -247,7 +247,7 @@ def _decode_streams(
             row_failure = failure
             continue
         login = stream.user_login.lower()
-        names = {stream.user_id, f"@{login}" if is_number(login) else login}.intersection(ids)
+        names = {stream.user_id, f"@{login}" if is_number(login) else login} & asked
         if not names:
             row_failure = parsing.somebody_else("$.data[].user_login", login)
         streams |= dict.fromkeys(names, stream)
@@ -336,9 +336,11 @@ def _build_observation(
 def _ask_helix(
     endpoint: str, parameters: Sequence[tuple[str, str]], context: CheckContext
 ) -> Generator[Effect, Any, Response]:
+    query = parsing.encode_query(parameters)
+
     def build_request(token: str) -> Request:
         headers = {"Client-Id": context.keys["client_id"], "Authorization": f"Bearer {token}"}
-        return Request(url=f"{HELIX_URL}/{endpoint}?{urlencode(parameters)}", headers=headers)
+        return Request(url=f"{HELIX_URL}/{endpoint}?{query}", headers=headers)
 
     return (yield from oauth.ask_with_token(OAUTH_URL, context, build_request))
 
