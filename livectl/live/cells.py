@@ -46,7 +46,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from zlib import crc32
 
 from livectl.cluster_keys import SLOTS, key_slot
@@ -65,6 +65,9 @@ DEFAULT_SHARDS = 16
 BUCKETS = MAX_SHARDS  # of a platform; a bucket lies in one cell
 WINDOW = SLOTS // 128  # slots that a cell may lie in
 NOTED_SECONDS = 5.0  # for so long the number of shards is taken as known; whoever changes it waits for twice as long
+
+
+Split: TypeAlias = "dict[Cell, list[str]]"  # ids by their cells
 
 
 class Cell(NamedTuple):
@@ -129,12 +132,12 @@ class Cells:
         """The key of this kind that knows of this streamer."""
         return self.find(platform, streamer_id).place + kind
 
-    def split(self, platform: str, ids: Iterable[str]) -> dict[Cell, list[str]]:
+    def split(self, platform: str, ids: Iterable[str]) -> Split:
         """These ids by their cells."""
-        shards, split = self.shards, defaultdict[Cell, list[str]](list)
+        shards, by_shard = self.shards, defaultdict[int, list[str]](list)
         for each in ids:
-            split[Cell(platform, shard_of(each, shards))].append(each)
-        return split
+            by_shard[shard_of(each, shards)].append(each)
+        return {Cell(platform, shard): some for shard, some in by_shard.items()}
 
 
 def half_done(migrating: Mapping[str, str]) -> ServerError:

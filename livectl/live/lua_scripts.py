@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SCRIPT_FILES = {
     "look": ("look",),
     "claim": ("basics", "shared", "pace", "cell", "claim"),
+    "extend": ("extend",),
     "record": ("basics", "shared", "pace", "cell", "session", "record"),
     "apply": ("basics", "shared", "pace", "pull", "apply"),
     "place": ("basics", "shared", "place"),
@@ -59,6 +60,7 @@ SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
     # of a cell
     "look": ("follows", "live", "ending", "pull", "due", "claimed", "shown"),
     "claim": ("follows", "live", "pull", "due", "claimed", "shown", "repaced"),
+    "extend": ("claimed",),
     "record": (
         *("follows", "now", "page", "log", "recent", "viewers", "live", "ending", "others", "due", "claimed", "pull"),
         *("unlearned", "shown", "outbox"),

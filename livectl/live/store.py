@@ -127,10 +127,12 @@ class Store:
 
     def extend_claims(self, platform: str, ids: Sequence[str], until: float) -> None:
         """Lets these ids, as far as they are claimed, not be due again before then."""
-        pipe = self._client.pipeline(transaction=False)
-        for cell, some in self.cells.split(platform, ids).items():
-            pipe.zadd(cell.place + "claimed", dict.fromkeys(some, until), xx=True)
-        pipe.execute()
+        calls = [
+            ScriptCall("extend", cell.place, (until, store_records.encode_json(part)))
+            for cell, some in self.cells.split(platform, ids).items()
+            for part in chunks(some)
+        ]
+        run_scripts(self._client, calls)
 
     def record(
         self, limits: PollingLimits, observations: Sequence[Observation], extra_requests: int = 0
@@ -151,7 +153,7 @@ class Store:
         loses counts of answers at most: whoever was not recorded falls due again, and whoever delivers collects.
         """
         platform, terms = limits.platform, store_records.encode_json(limits)
-        encoded = store_records.encode_batch(batch, lambda each: self.cells.find(platform, each))
+        encoded = store_records.encode_batch(batch, lambda ids: self.cells.split(platform, ids))
         answer = lua_script(self._client, "answer")
         told = terms, extra_requests, encoded.answers
         live_read, flat = answer(platform_place(platform), *told, health=limits.account)

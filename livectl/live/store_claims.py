@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from livectl.live import store_records
 from livectl.live.cells import exit_of, platform_place
 from livectl.live.lua_scripts import ScriptCall, run_scripts
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from livectl.models import PollingLimits
 
 EXACTLY = 1000  # streamers whose due times are compared one by one; of more, whole cells are taken
+
+
+IDS = msgspec.json.Decoder(list[str])
 
 
 class Share(NamedTuple):
@@ -204,7 +209,7 @@ def _take(client: Any, portions: list[Portion], now: float, lease: float) -> lis
             asked.append(portion)
     taken: dict[int, list[str]] = {id(portion): [] for portion in portions}
     for portion, (is_paced, ids) in zip(asked, run_scripts(client, calls), strict=True):
-        taken[id(portion)] += map(str, ids)
+        taken[id(portion)] += IDS.decode(ids)
         if not int(is_paced):
             portion.repace = ""  # it goes on with the next claim
     for portion in portions:

@@ -21,16 +21,16 @@ from livectl.models import (
 from livectl.redaction import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from livectl.live.cells import Cell
+    from livectl.live.cells import Cell, Split
     from livectl.live.standing import CellLook
 
 
 # Characters kept of each text, so that a streamer takes about 1 KiB at most.
 MAX_CHARS = {"title": 200, "category": 60, "name": 60, "url": 200}
 MAX_IMAGE_CHARS = {"cover": 500, "avatar": 500}  # of an address: one that is cut leads nowhere
-_SHOWN = attrgetter(*MAX_CHARS, *MAX_IMAGE_CHARS)
+_TEXTS, _IMAGES = attrgetter(*MAX_CHARS), attrgetter(*MAX_IMAGE_CHARS)
 MAX_PROBLEM_CHARS = 200
 
 # The digits of packed numbers, as in shared.lua: in the order of their bytes, so that packed numbers compare as text.
@@ -135,7 +135,6 @@ def decode_follow(text: str) -> StoredFollow:
 
 def encode_observation(observation: Observation) -> tuple[Any, ...]:
     """The row that record.lua reads."""
-    page = _stored_page(observation) if any(_SHOWN(observation)) else EMPTY_PAGE
     return (
         observation.id,
         observation.state,
@@ -143,7 +142,7 @@ def encode_observation(observation: Observation) -> tuple[Any, ...]:
         observation.session,
         observation.started_at,
         observation.viewers,
-        "" if page == EMPTY_PAGE else encode_json(page),
+        _encode_page(observation),
         truncate(hide_secrets(observation.problem), MAX_PROBLEM_CHARS) if observation.problem else "",
         observation.retry_at,
     )
@@ -156,35 +155,35 @@ class EncodedBatch(NamedTuple):
     cells: dict[Cell, list[str]]  # what record.lua reads of each cell
 
 
-def encode_batch(observations: Sequence[Observation], split: Callable[[str], Cell]) -> EncodedBatch:
+def encode_batch(observations: Sequence[Observation], split: Callable[[Iterable[str]], Split]) -> EncodedBatch:
     """The first observation of each streamer, by their cells: the plain ones by state and time, the others, and the
     pages of the plain ones.
     """
-    plain: dict[Cell, dict[tuple[State, float], tuple[list[str], list[str]]]] = defaultdict(dict)
-    rows: dict[Cell, list[tuple[Any, ...]]] = defaultdict(list)
+    by_id = {each.id: each for each in reversed(observations)}
     answers: dict[tuple[Any, ...], int] = defaultdict(int)
-    for observation in {each.id: each for each in reversed(observations)}.values():
-        row, cell = encode_observation(observation), split(observation.id)
-        if observation.state not in PLAIN_STATES or observation.problem or observation.retry_at is not None:
-            is_live = observation.state is State.LIVE or (observation.state is State.RESTRICTED and bool(row[3]))
-            answers[row[1], row[2], is_live, row[8]] += 1
-            rows[cell].append(row)
-            continue
-        ids, pages = plain[cell].setdefault((observation.state, row[2]), ([], []))
-        ids.append(observation.id)
-        pages.append(row[6])
-    for groups in plain.values():
-        for (state, at), (ids, _) in groups.items():
-            answers[state, at, False, None] += len(ids)
+    cells = {cell: _encode_cell([by_id[each] for each in ids], answers) for cell, ids in split(by_id).items()}
     counted = [(state, at, count, is_live, retry_at) for (state, at, is_live, retry_at), count in answers.items()]
-    cells = {cell: _encode_cell(plain.get(cell, {}), rows.get(cell, [])) for cell in dict.fromkeys((*plain, *rows))}
     return EncodedBatch(encode_json(counted), cells)
 
 
-def _encode_cell(
-    plain: Mapping[tuple[State, float], tuple[list[str], list[str]]], rows: Sequence[tuple[Any, ...]]
-) -> list[str]:
-    groups = [(state, at, ids) for (state, at), (ids, _) in plain.items()]
+def _encode_cell(observations: Sequence[Observation], answers: dict[tuple[Any, ...], int]) -> list[str]:
+    """What record.lua reads; the answers are counted."""
+    plain: dict[tuple[State, float], tuple[list[str], list[str]]] = {}
+    rows: list[tuple[Any, ...]] = []
+    for observation in observations:
+        state = observation.state
+        if state in PLAIN_STATES and not observation.problem and observation.retry_at is None:
+            ids, pages = plain.setdefault((state, observation.at), ([], []))
+            ids.append(observation.id)
+            pages.append(_encode_page(observation))
+            continue
+        row = encode_observation(observation)
+        is_live = state is State.LIVE or (state is State.RESTRICTED and bool(observation.session))
+        answers[state, row[2], is_live, observation.retry_at] += 1
+        rows.append(row)
+    groups = [(state, round(at, 3), ids) for (state, at), (ids, _) in plain.items()]
+    for state, at, ids in groups:
+        answers[state, at, False, None] += len(ids)
     pages_json = [encode_json(pages) if any(pages) else "" for _, pages in plain.values()]
     return [encode_json(groups), encode_json(rows), *pages_json]
 
@@ -200,12 +199,16 @@ def decode_reading(text: str) -> StoredReading:
     return msgspec.structs.replace(rest, state=state, seen=seen, viewers=viewers if viewers >= 0 else None)
 
 
-def _stored_page(observation: Observation) -> StoredPage:
-    texts = {name: truncate(value, limit) for name, limit in MAX_CHARS.items() if (value := getattr(observation, name))}
-    images = {
-        name: value for name, limit in MAX_IMAGE_CHARS.items() if len(value := getattr(observation, name)) <= limit
-    }
-    return StoredPage(**texts, **images)
+def _encode_page(observation: Observation) -> str:
+    """The page as JSON; empty where there is nothing to show."""
+    texts, images = _TEXTS(observation), _IMAGES(observation)
+    if not any(texts) and not any(images):
+        return ""
+    page = StoredPage(
+        *map(truncate, texts, MAX_CHARS.values()),
+        *(image if len(image) <= limit else "" for image, limit in zip(images, MAX_IMAGE_CHARS.values(), strict=True)),
+    )
+    return "" if page == EMPTY_PAGE else encode_json(page)
 
 
 def decode_page(text: str | None) -> StoredPage:
@@ -239,6 +242,8 @@ def decode_unresolved(name: str, text: str) -> UnresolvedFollow:
 
 def truncate(text: str, limit: int) -> str:
     """The first characters, without lone surrogates, which UTF-8 cannot encode."""
+    if text.isascii():
+        return text[:limit]
     return text[:limit].encode("utf-8", "ignore").decode()
 
 

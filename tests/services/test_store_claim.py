@@ -119,6 +119,16 @@ def test_who_is_being_asked_is_due_later_and_nobody_else(store: Store) -> None:
     assert set(claimed(store, 2 * LEASE)) >= set(names[1:3])
 
 
+def test_ids_of_any_spelling_are_claimed_and_kept_for_longer(store: Store) -> None:
+    names = ['"', "\\", "a/b", "{}", "7", "名字", "é"]
+    store.set_followed([Streamer(platform="demo", id=name) for name in names], START)
+    assert sorted(claimed(store)) == sorted(names)
+    store.extend_claims("demo", names, START + 2 * LEASE)
+    store.extend_claims("demo", [], START + 3 * LEASE)
+    assert claimed(store, LEASE) == []
+    assert sorted(claimed(store, 2 * LEASE)) == sorted(names)
+
+
 def test_requests_beyond_the_claim_are_paid_for(store: Store) -> None:
     follow(store, 1000)
     assert len(claimed(store)) == 100

@@ -1,7 +1,7 @@
 -- Claims streamers of a cell: ARGV are now, the lease in seconds, how many of those who are due, how many more, how due
 -- times change by new settings (or nothing), limits, what is known of the other cells, the sums of all pulls; and while
 -- a list stands in for asking, how many are asked whom it has not shown (or nothing).
--- Returns whether all due times are as the settings say, and the ids.
+-- Returns whether all due times are as the settings say, and the ids as JSON, which is read sooner than a reply of many.
 local now, lease, most, more = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local CHUNK = 2000 -- arguments: Lua's stack holds some 8,000
 local MOST = 5000 -- ids that are given back in one call, so that no call holds up the store
@@ -63,7 +63,7 @@ end
 
 local function take()
   local count = math.min(most, call('ZCOUNT', K.due, '-inf', now)) + more
-  if count < 1 then return {} end
+  if count < 1 then return '[]' end
   local ids, any_shown = call('ZRANGE', K.due, 0, count - 1), call('EXISTS', K.shown) == 1
   local lapses = string.format('%.17g', now + lease) -- as text: a number would be written anew for each
   for first = 1, #ids, CHUNK do
@@ -75,7 +75,7 @@ local function take()
     if any_shown then call('SREM', K.shown, unpack(ids, first, last)) end
   end
   call('ZREMRANGEBYRANK', K.due, 0, count - 1)
-  return ids
+  return #ids > 0 and cjson.encode(ids) or '[]'
 end
 
 local done = ARGV[5] == '' or repace(ARGV[5])
