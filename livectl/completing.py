@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
+    from livectl.models import Streamer
     from livectl.ops.deployment import Deployment
     from livectl.redis_client import RedisConnection
     from livectl.settings import Settings
@@ -31,22 +32,30 @@ OWN_TASKS = tuple(f"livectl.{name}" for name in OWN_TASK_NAMES)
 
 
 class Lists:
-    """What one command line may be completed with: words, and what shells that can say of each."""
+    """What one command line may be completed with: words, and what shells that can say of each.
 
-    def __init__(self, context: CommandContext) -> None:
+    Of a long list only such are looked for as may fit what is begun.
+    """
+
+    def __init__(self, context: CommandContext, begun: str = "") -> None:
         self._context = context
+        self._begun = begun
 
     def streamers(self) -> dict[str, str]:
-        from livectl.live.follows import follow_list
-
-        follows = follow_list.load(self._settings.follows)
-        return {f"{streamer.platform}/{streamer.id}": streamer.name for streamer in follows.streamers}
+        platform, _, streamer_id = self._begun.rpartition("/")
+        followed = self._followed(streamer_id or platform)
+        return {f"{streamer.platform}/{streamer.id}": streamer.name for streamer in followed}
 
     def tags(self) -> dict[str, str]:
-        from livectl.live.follows import follow_list
+        followed = self._followed(self._begun or "tags")
+        return dict.fromkeys(sorted({tag for streamer in followed for tag in streamer.tags}), "")
 
-        follows = follow_list.load(self._settings.follows)
-        return dict.fromkeys(sorted({tag for streamer in follows.streamers for tag in streamer.tags}), "")
+    def _followed(self, word: str) -> Iterable[Streamer]:
+        """Everybody on the list; of a long one those of whom something begins with this word."""
+        from livectl.live.follows import follow_list, near
+
+        path = self._settings.follows
+        return near.find(path, word) if follow_list.is_long(path) else follow_list.load(path).streamers
 
     def platforms(self) -> dict[str, str]:
         from livectl.live import platforms
@@ -193,7 +202,7 @@ def complete(name: str) -> Callable[[click.Context, click.Parameter, str], list[
         from click.shell_completion import CompletionItem
 
         context = ctx.find_object(CommandContext)
-        words = _read_in_time(getattr(Lists(context), name)) if context else {}
+        words = _read_in_time(getattr(Lists(context, begun), name)) if context else {}
         given = {word for value in ctx.params.values() if isinstance(value, tuple) for word in value}
         left = {word: about for word, about in words.items() if word not in given}
         fitting = [word for word in left if word.startswith(begun)] or [

@@ -18,6 +18,7 @@ from click.shell_completion import ShellComplete
 from livectl import cli, completing, redis_client, tasks
 from livectl.address import Address
 from livectl.context import CommandContext
+from livectl.live.follows import follow_list
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobNote
 from tests.support.waiting import wait_for
@@ -91,6 +92,27 @@ def complete(folder: Path, *words: str, **environ: str) -> list[str]:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_each_name_is_completed(folder: Path, words: tuple[str, ...], offered: list[str]) -> None:
+    assert complete(folder, *words) == offered
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("check", ""), ["demo/ada", "twitch/grace"]),
+        (("check", "gra"), ["twitch/grace"]),
+        (("check", "阿"), ["demo/ada"]),
+        (("history", "tw"), ["twitch/grace"]),
+        (("history", "demo/A"), []),
+        (("history", "demo/a"), ["demo/ada"]),
+        (("live", "--tag", ""), ["code", "games"]),
+        (("live", "--tag", "ga"), ["games"]),
+    ],
+)
+def test_of_a_long_list_names_are_completed_without_reading_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], offered: list[str]
+) -> None:
+    monkeypatch.setattr(follow_list, "LONG_BYTES", -1)
+    monkeypatch.setattr(follow_list, "load", None)
     assert complete(folder, *words) == offered
 
 
