@@ -7,6 +7,10 @@ while another did its work, writes nothing old over what is new.
 
 from __future__ import annotations
 
+import logging
+import math
+import os
+import socket
 import time
 from contextlib import contextmanager
 from itertools import islice
@@ -17,12 +21,15 @@ from livectl import replicas
 from livectl.errors import ServerError
 from livectl.live.cells import COMMON, lease_place
 from livectl.live.lua_scripts import ScriptCall, lua_script, run_scripts
+from livectl.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 LEASE_SECONDS, LOOK_SECONDS = 10.0, 0.2
 PLACES_AT_ONCE = 500  # that are closed in one round trip
+
+log = logging.getLogger(__name__)
 
 
 class Fence:
@@ -44,6 +51,15 @@ class Fence:
         """Goes on for as long again; this belongs between two pieces."""
         if not self.take():
             raise _superseded()
+
+    def describe_holder(self) -> str:
+        """Whose the store is to move; empty where it is nobody's by now."""
+        token = self._client.get(f"{self._place}holder")
+        return token.partition(" ")[0] if token else ""
+
+    def seconds_left(self) -> float:
+        """How long a holder that has died still keeps others waiting."""
+        return max(0.0, float(self._client.pttl(f"{self._place}holder")) / 1000)
 
     def leave(self) -> None:
         lua_script(self._client, "leave")(self._place, self._token)
@@ -80,9 +96,15 @@ class Fence:
 
 @contextmanager
 def alone(client: Any) -> Iterator[Fence]:
-    """Waits until no other process moves the store."""
-    fence = Fence(client, uuid4().hex)
+    """Waits until no other process moves the store, and says in the log for whom and how long."""
+    fence, waited_for = Fence(client, f"{os.getpid()}@{socket.gethostname()} {uuid4().hex}"), ""
     while not fence.take():
+        if (holder := fence.describe_holder()) not in {"", waited_for}:
+            waited_for = holder
+            seconds = format_duration(math.ceil(fence.seconds_left()))
+            log.warning(
+                "waiting for process %s, which moves the store: until it is done, or %s if it died", holder, seconds
+            )
         time.sleep(LOOK_SECONDS)
     try:
         yield fence

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from livectl.errors import ServerError
-from livectl.live import collecting, old_keys, store_copies, store_follows, store_moving, store_upkeep
-from livectl.live.cells import KEYS_VERSION
+from livectl.live import collecting, fence, old_keys, store_copies, store_follows, store_moving, store_upkeep
+from livectl.live.cells import KEYS_VERSION, Cells
 from livectl.live.fence import Fence
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
@@ -446,3 +446,18 @@ def test_a_node_of_a_cluster_is_said_to_be_one(tmp_path: Path, case: str) -> Non
         thread.join()
     assert code == 4
     assert said in err
+
+
+def test_who_waits_for_a_migration_that_was_killed_says_so(
+    store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(fence, "LEASE_SECONDS", 0.9)
+        assert Fence(client, "4321@elsewhere token").take()
+    store_moving.change_shards(client, 8, wait=lambda _: None)
+    assert Cells(client).shards == 8
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == "waiting for process 4321@elsewhere, which moves the store: until it is done, or 1 s if it died"
+    caplog.clear()
+    store_moving.change_shards(client, 16, wait=lambda _: None)
+    assert not caplog.records
