@@ -78,7 +78,7 @@ def _read_pulses(context: CommandContext, settings: Settings, problems: list[str
     from livectl.ops.services import pulse as job_pulse
 
     def read_live() -> BoardReading:
-        return live_pulse.read_pulse(embedded_broker.resolve_addresses(settings).store, time.time())
+        return live_pulse.read_pulse(embedded_broker.resolve_addresses(settings).store, time.time(), settings.push)
 
     def read_jobs() -> BoardReading | None:
         app = context.app

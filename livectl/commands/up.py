@@ -261,7 +261,9 @@ def _sources(context: CommandContext, watch: SettingsWatch, since: float) -> lis
     if context.app is not None:
         reports = pulse.ReportPulse(lambda: context.find_deployment().store, since)
         return [Source("reports", reports.read), Source("jobs", jobs.read)]
-    live = pulse.LivePulse(lambda: context.own_store, lambda: watch.current().follows, since)
+    live = pulse.LivePulse(
+        lambda: context.own_store, lambda: watch.current().follows, since, lambda: watch.current().push
+    )
     return [Source("live", live.read), Source("jobs", jobs.read)]
 
 

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 MAX_ANSWERS_SHOWN = 4
 MAX_STREAMERS_SHOWN = 10
 MIN_WAIT_S = 60.0  # after a change of the follow list: workers take it over within seconds
+MIN_LIST_UNREAD_S = 60.0  # lists are read anew within that
 MIN_UNREACHED_S = 300.0  # beyond what a network mends by itself
-MIN_SILENT_S = 60.0  # connections are made anew within that
-MIN_FIRST_S = 10.0  # ... and the first ones within that: what is missing then is a key or an address
 MIN_UNREAD_S = 600.0  # of trouble with one streamer
 PASSING_TROUBLES = {State.UNKNOWN, State.NETWORK, State.RATE_LIMITED, State.BLOCKED}  # that may be over by themselves
 NO_FAULTS = {State.UPCOMING, State.RESTRICTED}  # they describe the streamer
@@ -144,7 +143,7 @@ def check_unread_lists(facts: Facts) -> Iterator[Finding]:
     """Where a list cannot be read everybody is asked, once it is too old to believe in."""
     for health in facts.platforms.health:
         since = health.list_troubled
-        if since and facts.now - since >= MIN_SILENT_S and not _platform_trouble(health, facts.now):
+        if since and facts.now - since >= MIN_LIST_UNREAD_S and not _platform_trouble(health, facts.now):
             until = f"until {format_instant(health.listed_until)} most are not asked, then all are"
             yield Finding(
                 id="list-unread",
@@ -233,28 +232,14 @@ def check_blocked_platforms(facts: Facts) -> Iterator[Finding]:
 
 
 def check_push(facts: Facts) -> Iterator[Finding]:
-    """What does not tell is asked as ever: alerts come later, and none is lost."""
     for health in facts.platforms.pushed:
-        is_heard = health.is_heard(facts.now)
-        shortest = MIN_SILENT_S if health.since else MIN_FIRST_S
-        if health.problem and facts.now - (health.problem_at or 0.0) >= shortest:
-            others = "others are asked" if is_heard else "all are asked"
-            told_of = f"{health.platform} tells of {health.covered} of {format_count(health.wanted, 'streamer')}"
-            yield Finding(
-                id="push-silent",
-                level="warn",
-                title=told_of if is_heard else f"{health.platform} does not tell of go-lives",
-                evidence=f"since {format_instant(health.problem_at or facts.now)}: {health.problem}; {others}",
-                cure=health.cure or "It is tried again by itself.",
-            )
-        elif not is_heard and not health.problem:
-            yield Finding(
-                id="push-silent",
-                level="warn",
-                title=f"Nobody listens to what {health.platform} tells",
-                evidence=f"`push` names {health.platform}, and no livectl push is at work; all are asked",
-                cure="livectl push, or livectl up, which has one.",
-            )
+        if (trouble := health.find_trouble(facts.now)) is None:
+            continue
+        evidence = trouble.evidence
+        if health.problem:
+            others = "others are asked" if health.is_heard(facts.now) else "all are asked"
+            evidence = f"since {format_instant(health.problem_at or facts.now)}: {evidence}; {others}"
+        yield Finding(id="push-silent", level="warn", title=trouble.title, evidence=evidence, cure=trouble.cure)
 
 
 def check_parsers(facts: Facts) -> Iterator[Finding]:

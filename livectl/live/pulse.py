@@ -8,16 +8,19 @@ from livectl.errors import LivectlError
 from livectl.live import store_reader
 from livectl.live.alerts import rules
 from livectl.live.follows import follow_list
+from livectl.live.push.push_store import MIN_FIRST_S, PushStore
+from livectl.live.store import Store
 from livectl.models import BoardEvent, BoardReading, StatusPart
 from livectl.render import one_line
 from livectl.settings_watch import FileChanges
 from livectl.units import format_count, format_duration, format_hours_and_minutes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from livectl.address import Address
+    from livectl.live.push.push_store import PushHealth
     from livectl.live.store_records import StorePulse, TargetPulse
     from livectl.models import Change, PlatformHealth
 
@@ -45,9 +48,17 @@ LIVE_RANK, NEXT_RANK = 3, 5
 class LivePulse:
     """Reads the store again and again. The first reading tells who is live already, and nothing of before."""
 
-    def __init__(self, find_store: Callable[[], Address], follows: Callable[[], Path], since: float) -> None:
+    def __init__(
+        self,
+        find_store: Callable[[], Address],
+        follows: Callable[[], Path],
+        since: float,
+        pushed: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self._find_store = find_store
         self._follows = follows
+        self._pushed = pushed  # the platforms that the settings let tell by themselves
+        self._since = since
         self._last = f"{int(since * 1000)}-0"  # the number of the last change that was read
         self._changes: dict[str, Change] = {}
         self._sent: dict[str, int] | None = None
@@ -55,12 +66,15 @@ class LivePulse:
         self._file = FileChanges(read_follows)
 
     def read(self, now: float) -> BoardReading:
-        with store_reader.read_only_store(self._find_store()) as store:
+        with store_reader.read_only_client(self._find_store()) as client:
+            store = Store(client)
             pulse, healths = store.pulse(self._last, MAX_NAMES, MAX_CHANGES), store.health(now)
+            push_healths = [PushStore(client).health(platform) for platform in self._pushed()]
+        problems = find_problems(pulse, healths, now)
+        if now - self._since >= MIN_FIRST_S:  # until then a push that has just started is not heard
+            problems += push_problems(push_healths, now)
         events = [*self._file.events(self._follows(), now), *self._take(pulse, now)]
-        return BoardReading(
-            events=tuple(events), parts=status_parts(pulse, now), problems=tuple(find_problems(pulse, healths, now))
-        )
+        return BoardReading(events=tuple(events), parts=status_parts(pulse, now), problems=tuple(problems))
 
     def _take(self, pulse: StorePulse, now: float) -> list[BoardEvent]:
         is_first, sent = self._sent is None, self._sent or {}
@@ -102,12 +116,14 @@ class ReportPulse:
         return BoardReading(events=tuple(change_events([change for change in changes if not change.is_of_stream])))
 
 
-def read_pulse(address: Address, now: float) -> BoardReading:
-    """How things stand, and what is wrong, for one look."""
-    with store_reader.read_only_store(address) as store:
+def read_pulse(address: Address, now: float, pushed: Iterable[str] = ()) -> BoardReading:
+    """How things stand, and what is wrong, for one look; also with the platforms that may tell by themselves."""
+    with store_reader.read_only_client(address) as client:
+        store = Store(client)
         pulse, healths = store.pulse(f"{int(now * 1000)}-0", MAX_NAMES, 1), store.health(now)
+        push_healths = [PushStore(client).health(platform) for platform in pushed]
     facts = {"followed": pulse.followed, "live": pulse.live, "names": pulse.names}
-    problems = find_problems(pulse, healths, now)
+    problems = [*find_problems(pulse, healths, now), *push_problems(push_healths, now)]
     return BoardReading(parts=status_parts(pulse, now), problems=tuple(problems), facts=facts)
 
 
@@ -161,6 +177,12 @@ def find_problems(pulse: StorePulse, healths: Sequence[PlatformHealth], now: flo
         verb = "leads" if pulse.unresolved == 1 else "lead"
         problems.append(f"{lines} of the follow list {verb} to nobody: livectl live --all")
     return problems
+
+
+def push_problems(healths: Iterable[PushHealth], now: float) -> list[str]:
+    """What keeps platforms from telling of go-lives, each with its cure, in a line."""
+    troubles = [trouble for health in healths if (trouble := health.find_trouble(now))]
+    return [one_line(f"{trouble.title} ({trouble.evidence.rstrip('.')}): {trouble.cure}") for trouble in troubles]
 
 
 def change_events(changes: Sequence[Change]) -> list[BoardEvent]:

@@ -244,9 +244,15 @@ def find_history(store: Store, platform: str, streamer_id: str) -> StreamerHisto
 @contextmanager
 def read_only_store(address: Address) -> Iterator[Store]:
     """The store at this address, for reading only. ServerError if it does not answer in time."""
-    with redis_client.connect(address) as connection:
-        client: Any = ReadOnlyRedis(connection)
+    with read_only_client(address) as client:
         yield Store(client)
+
+
+@contextmanager
+def read_only_client(address: Address) -> Iterator[Any]:
+    """The same, for whoever keeps something of their own in the store."""
+    with redis_client.connect(address) as connection:
+        yield ReadOnlyRedis(connection)
 
 
 class ReadOnlyRedis:
@@ -271,6 +277,9 @@ class ReadOnlyRedis:
 
     def hmget(self, name: str, keys: Sequence[str]) -> Any:
         return _decode(self._connection.execute("HMGET", name, *keys))
+
+    def hgetall(self, name: str) -> dict[str, str]:
+        return _pairs(_decode(self._connection.execute("HGETALL", name)))
 
     def hlen(self, name: str) -> int:
         return int(self._connection.execute("HLEN", name))

@@ -57,7 +57,9 @@ class DeploymentSource:
         self._measured: tuple[QueueDepths, float] | None = None
         pulses = [JobPulse(find_deployment, lambda: settings.schedules, clock()).read]
         if store_of_streamers:
-            pulses.append(live_pulse.LivePulse(store_of_streamers, lambda: settings.follows, clock()).read)
+            pulses.append(
+                live_pulse.LivePulse(store_of_streamers, lambda: settings.follows, clock(), lambda: settings.push).read
+            )
         self._pulses = pulses
 
     def status(self) -> Sequence[BoardReading]:

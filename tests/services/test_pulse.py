@@ -15,7 +15,8 @@ from livectl.address import Address
 from livectl.live.alerts.outbox import outbox_fields, reported_change
 from livectl.live.cells import target_place
 from livectl.live.follows import follow_list
-from livectl.live.pulse import LivePulse, ReportPulse, describe_follows
+from livectl.live.pulse import LivePulse, ReportPulse, describe_follows, read_pulse
+from livectl.live.push.push_store import MIN_FIRST_S, PushStore
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import BoardEvent, Observation, PollingLimits, State, Streamer
 from livectl.ops import deployment
@@ -104,6 +105,26 @@ def test_who_is_live_already_is_told_in_one_line(world: World, store_url: str) -
     late = LivePulse(lambda: Address.parse(store_url), lambda: world.follows, world.now + MINUTE)
     ((event, text),) = told(late.read(world.now).events)
     assert (event, text.startswith("20 of 20 are live: "), text.endswith(" and 17 more")) == ("live", True, True)
+
+
+def test_of_a_platform_that_does_not_tell_the_board_says_so_with_the_cure(world: World, store_url: str) -> None:
+    push, began = PushStore(world.client), world.now
+    pushed = LivePulse(lambda: Address.parse(store_url), lambda: world.follows, began, lambda: ["twitch", "kick"])
+
+    def problems(after: float) -> list[str]:
+        world.now = began + after
+        return [problem for problem in pushed.read(world.now).problems if "twitch" in problem or "kick" in problem]
+
+    assert problems(1) == []
+    nobody = "Nobody listens to what {0} tells (`push` names {0}, and no livectl push is at work; all are asked): "
+    cure = "livectl push, or livectl up, which has one."
+    assert problems(MIN_FIRST_S) == [nobody.format(platform) + cure for platform in ("twitch", "kick")]
+    push.note("kick", until=began + 500)
+    push.note_problem("twitch", "keys are missing", "Set the keys.", world.now)
+    assert problems(MIN_FIRST_S + 1) == []
+    (told,) = problems(MIN_FIRST_S + 20)
+    assert told == "twitch does not tell of go-lives (keys are missing): Set the keys."
+    assert told in read_pulse(Address.parse(store_url), world.now, ["twitch"]).problems
 
 
 def test_of_an_app_without_streamers_the_board_tells_what_the_watch_reports(world: World, store_url: str) -> None:

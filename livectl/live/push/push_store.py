@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import secrets
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from livectl.live import cells, standing, store_follows, store_records
 from livectl.live.lua_scripts import lua_script
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
 WEBSUB_KEY = f"{cells.platform_place('youtube')}push-leases"
 SECRET_KEY = f"{cells.COMMON}push-secret"
 COVER_BATCH = 500  # streamers in one call: some 3 ms of the store's time
+MIN_SILENT_S = 60.0  # connections are made anew within that
+MIN_FIRST_S = 10.0  # ... and the first ones within that: what is missing then is a key or an address
+
+
+class PushTrouble(NamedTuple):
+    """That a platform does not tell of all whom it should, in a few words; why, and what mends it."""
+
+    title: str
+    evidence: str
+    cure: str
 
 
 class PushHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +63,22 @@ class PushHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_heard(self, now: float) -> bool:
         return now < self.until
+
+    def find_trouble(self, now: float) -> PushTrouble | None:
+        """What lasts: what does not tell is asked as ever, alerts come later, and none is lost."""
+        is_heard, platform = self.is_heard(now), self.platform
+        if self.problem:
+            if now - (self.problem_at or 0.0) < (MIN_SILENT_S if self.since else MIN_FIRST_S):
+                return None
+            title = f"{platform} does not tell of go-lives"
+            if is_heard:
+                title = f"{platform} tells of {self.covered} of {format_count(self.wanted, 'streamer')}"
+            return PushTrouble(title, self.problem, self.cure or "It is tried again by itself.")
+        if is_heard:
+            return None
+        evidence = f"`push` names {platform}, and no livectl push is at work; all are asked"
+        cure = "livectl push, or livectl up, which has one."
+        return PushTrouble(f"Nobody listens to what {platform} tells", evidence, cure)
 
 
 class PushStore:
