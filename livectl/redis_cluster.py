@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl import cluster_keys
-from livectl.errors import ServerError
+from livectl.errors import ServerAwayError, ServerError
 from livectl.redis_connection import (
     DISK_FULL,
     MIN_TIMEOUT_S,
@@ -46,7 +46,7 @@ def connect_cluster(
     for host, port in address.nodes:
         left = min(SERVER_TIMEOUT_S, max(MIN_TIMEOUT_S, deadline - time.monotonic()))
         try:
-            first = open_connection(address.at(host, port), left)
+            first = _open_node(address.at(host, port), left)
             with closed_on_error(first):
                 log_in(first, address.at(host, port), trial_write=False, tolerated=DISK_FULL)
                 slots = read_slots(first, host, address)
@@ -62,6 +62,13 @@ def connect_cluster(
                 connection.try_write(TRIAL_WRITE[1])
         return connection
     raise refusal
+
+
+def _open_node(address: Address, timeout: float) -> RedisConnection:
+    try:
+        return open_connection(address, timeout)
+    except ServerAwayError as error:
+        raise ServerAwayError(error.message, "It is a node of the cluster: start it, or mend its address.") from error
 
 
 def read_slots(connection: RedisConnection, host: str, address: Address) -> list[Node]:
@@ -214,7 +221,7 @@ class ClusterConnection(RedisConnection):
         """A connection to this node alone."""
         if node not in self._nodes:
             address, left = self.address_of(node), max(MIN_TIMEOUT_S, self.deadline - time.monotonic())
-            connection = open_connection(address, min(SERVER_TIMEOUT_S, left))
+            connection = _open_node(address, min(SERVER_TIMEOUT_S, left))
             with closed_on_error(connection):
                 log_in(connection, address, trial_write=False, tolerated=DISK_FULL)
             self._nodes[node] = connection

@@ -12,7 +12,7 @@ from livectl import cluster_keys, redis_client, replicas
 from livectl.address import Address
 from livectl.doctor import checks_servers, collect_servers
 from livectl.doctor.facts import Facts
-from livectl.errors import ServerError, SettingsError
+from livectl.errors import ServerAwayError, ServerError, SettingsError
 from livectl.live import cells
 from livectl.ops.processes import embedded_broker
 from livectl.redis_cluster import ClusterConnection
@@ -92,7 +92,11 @@ def test_a_refusal_in_a_pipeline_is_its_own(client: Any) -> None:
 
 
 def test_a_client_connects_with_its_first_command_and_waits_for_the_store() -> None:
-    client: Any = redis_client.store_client(Address.parse_store(f"redis+cluster://127.0.0.1:{free_port()}"))
+    address = Address.parse_store(f"redis+cluster://127.0.0.1:{free_port()}")
+    with pytest.raises(ServerAwayError, match="no server answers") as away:
+        redis_client.connect(address)
+    assert away.value.hint.startswith("It is a node of the cluster")
+    client: Any = redis_client.store_client(address)
     script = client.register_script(COUNT)
     for ask in (lambda: client.get("a"), lambda: script(keys=["a"]), client.time):
         with pytest.raises(redis.ConnectionError):
