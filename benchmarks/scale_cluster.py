@@ -5,6 +5,7 @@ python -m benchmarks.scale_cluster [STREAMERS] [SECTION ...]
 balance   the same claims and records on both in turns: streamers per CPU second of the busiest primary, and their ratio
 failover  many go live while primary after primary is killed: how often was a target told of each?
 sentinel  the same behind Sentinel, where a primary stands still until its replica has taken over, and goes on then
+beat      two beats send runs: what each takes of the node that has the schedules, and how many a minute it bears
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 
+from benchmarks.scale import be_urgent
 from livectl import redis_client
 from livectl.address import Address
+from livectl.cluster_keys import CLOCK
 from livectl.live.store import Store
+from livectl.live.store_away import write_when_back
 from livectl.models import Observation, PollingLimits, State, Streamer
 from tests.support.alerts import running_receiver
+from tests.support.beats import World, end_job
 from tests.support.faulty_servers import redis_server, sees_a_replica
 from tests.support.faulty_servers import sentinel as sentinel_of
 from tests.support.lives_over_failovers import PLACES, LivesOverFailovers
@@ -44,11 +50,21 @@ CASES = ((len(PLATFORMS), 16), (1, 16), (1, 48))
 SWEEPERS, ROUNDS, JOB = 3, 4, 500  # who claim at once, how often everybody is due, streamers of a job
 LIVE_SHARE = 20  # one streamer in so many is live, with another title each time: that is a change
 START, ROUND_SECONDS = 1_800_000_000.0, 10_000.0
+AWAY_S, AGAIN_S = 20.0, 0.1  # as workers have it, for a replica that a busy machine keeps from answering
 KILLS, WORKERS, FOLLOWED = 12, 3, 3_000
 LIVES_A_KILL, LIVES_A_SECOND = 200, 100.0
 UNDER_LOAD_S = 0.5  # of go-lives before a node is killed
 STANDSTILLS, STANDSTILL_S = 5, 4.0  # the sentinel of the tests declares a server dead after half a second
+PATIENT = ("--cluster-node-timeout", "15000")  # no node is to be taken for dead on a machine that others use too
 SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
+ENTRIES, PLAYED_S, IDLE_S, MANY_RUNS = 20_000, 30, 3.0, 100_000  # entries are due every one to two minutes
+POLICIES: dict[str, dict[str, Any]] = {
+    "no policy": {},
+    "overlap: skip": {"overlap": "skip"},
+    "count: 1000": {"count": 1_000},
+    "pause_on_failure: 3": {"pause_on_failure": 3},
+}
+AFTER = "one after each"
 
 
 class Side:
@@ -86,7 +102,8 @@ class Side:
             for platform, ids in batches:
                 for first in range(0, len(ids), JOB):
                     seen = [look(platform, each, at) for each in ids[first : first + JOB]]
-                    store.record(self._limits[platform], seen)
+                    record = partial(store.record, self._limits[platform], seen)
+                    write_when_back(record, AWAY_S, AGAIN_S, (redis.ConnectionError,))
 
     @property
     def per_second(self) -> float:
@@ -114,8 +131,11 @@ def balance(count: int) -> int:
         with tempfile.TemporaryDirectory(prefix="lv-") as folder, ExitStack() as stack:
             sides = {}
             for primaries in (1, 3):
-                nodes = redis_cluster(Path(folder) / str(primaries), primaries=primaries, replicas=1)
-                sides[primaries] = Side(stack.enter_context(nodes), count, PLATFORMS[:platforms], shards)
+                nodes = redis_cluster(Path(folder) / str(primaries), primaries=primaries, replicas=1, options=PATIENT)
+                cluster = stack.enter_context(nodes)
+                for node in cluster.nodes:
+                    be_urgent(node.process.pid)
+                sides[primaries] = Side(cluster, count, PLATFORMS[:platforms], shards)
             for _ in range(ROUNDS):
                 for side in sides.values():
                     side.play()
@@ -183,6 +203,55 @@ def going_live(world: LivesOverFailovers) -> Iterator[None]:
     world.wait_until_all_are_told()
 
 
+def beat(_: int) -> int:
+    """The clock is played, and so how many runs there are does not depend on how busy the machine is."""
+    for what in (*POLICIES, AFTER):
+        with (
+            tempfile.TemporaryDirectory(prefix="lv-") as folder,
+            redis_server(Path(folder) / "broker") as broker,
+            redis_cluster(Path(folder) / "nodes", replicas=1, options=PATIENT) as cluster,
+        ):
+            for node in cluster.nodes:
+                be_urgent(node.process.pid)
+            world = World(Path(folder), cluster.url, broker_url=f"redis://127.0.0.1:{broker}/0")
+            world.write(**entries_of(what))
+            world.beat(), world.beat()
+            while any(each.is_starting for each in world.beats):
+                world.tick()
+            runs, seconds = play(world, cluster.owner(CLOCK), ends=what not in ("no policy", "count: 1000"))
+            world.close()
+        share = MANY_RUNS / 60 * seconds / runs
+        print(f"{what:<20}{runs:>7,} runs, {seconds / runs * 1e6:.0f} us each of the node that has the schedules")
+        print(f"  it bears {60 * runs / seconds:,.0f} a minute, and {MANY_RUNS:,} are {share:.1%} of it", flush=True)
+    return 0
+
+
+def entries_of(what: str) -> dict[str, dict[str, Any]]:
+    names = [f"e{number:05}" for number in range(ENTRIES // (2 if what == AFTER else 1))]
+    behind: dict[str, dict[str, Any]] = {f"{name}-next": {"after": name} for name in names} if what == AFTER else {}
+    return behind | {
+        name: {"every": f"{60 + 60 * number / len(names):.3f}s", **POLICIES.get(what, {})}
+        for number, name in enumerate(names)
+    }
+
+
+def play(world: World, node: ClusterNode, *, ends: bool) -> tuple[int, float]:
+    """How many runs are sent, and the node's CPU seconds, without what it takes when nothing happens. Where it matters,
+    jobs end as soon as they are sent.
+    """
+    before = cpu_of(node)
+    time.sleep(IDLE_S)
+    idle, began, sent = (cpu_of(node) - before) / IDLE_S, time.monotonic(), 0
+    before = cpu_of(node)
+    for _ in range(PLAYED_S):
+        world.clock.wait(1)
+        messages = world.tick()
+        sent += len(messages)
+        for message in messages if ends else ():
+            end_job(world, message.task_id)
+    return sent, cpu_of(node) - before - idle * (time.monotonic() - began)
+
+
 def judge(world: LivesOverFailovers) -> int:
     """Of how many the target was told for nothing, twice, or not at all."""
     world.deliver_once_more()
@@ -192,7 +261,7 @@ def judge(world: LivesOverFailovers) -> int:
     return sum(wrong.values())
 
 
-SECTIONS = {"balance": balance, "failover": failover, "sentinel": sentinel}
+SECTIONS = {"balance": balance, "failover": failover, "sentinel": sentinel, "beat": beat}
 
 
 def main(words: Sequence[str]) -> int:
