@@ -157,12 +157,11 @@ def read_parts(path: Path) -> Iterator[bytes]:
         next(file)
         for text in file:
             line = msgspec.json.decode(text)
-            fields = line.get("fields") or line.get("scores")
-            if fields is None:
+            if fields := line.get("fields") or line.get("scores"):
+                for name, value in fields.items():
+                    yield msgspec.json.encode((line["key"], name, value))
+            elif line["kind"] != "end":
                 yield text
-                continue
-            for name, value in fields.items():
-                yield msgspec.json.encode((line["key"], name, value))
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ class _StateReader:
             return store_reader.read_states(self._context.own_store, streamers)
         except (ServerError, SecretUnsetError) as error:
             self._is_away = True
-            self._context.say(f"States are not shown: {error.message}.")
+            self._context.say(f"States are not shown: {error.message.rstrip('.')}.")
             return {}
 
 

@@ -314,6 +314,16 @@ def test_the_number_of_shards_changes_piece_by_piece(store: Store, client: redis
         again.prepare(16)
 
 
+def test_a_list_is_shown_without_states_while_the_store_is_half_brought_over(
+    client: redis.Redis, tmp_path: Path, store_url: str
+) -> None:
+    client.hset("livectl:{-}:migrating", mapping={"from": "16", "to": "40"})
+    (tmp_path / "follows.yaml").write_text("follows: [demo/ada]\n")
+    code, out, err = run(tmp_path, store_url, "follow", "list")
+    assert (code, "demo/ada" in out) == (0, True)
+    assert err == "States are not shown: The store is half brought over to 40 shards.\n"
+
+
 def not_collected(store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Leaves all changes in their cells, more than are collected at once, as killed workers do; returns them."""
     changes = sorted((change.id, str(change.kind)) for change in store.changes())
