@@ -144,7 +144,10 @@ class ClusterConnection(RedisConnection):
             raise reply
 
     def check_nodes(self) -> None:
-        """ServerError for a node that takes nothing, and for one that throws keys away when it is full."""
+        """ServerError for a node that takes nothing, for one that throws keys away when it is full, and where what lies
+        at one place cannot be reached.
+        """
+        self.execute_all([("EXISTS", f"livectl:{word}") for word in cluster_keys.TAGS])
         keys = (f"{TRIAL_WRITE[1]}:{number}" for number in count())
         nodes = dict.fromkeys(self._slots)
         while nodes and self._tolerated is not None:

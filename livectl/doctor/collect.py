@@ -286,8 +286,9 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
 
 def _findings_about_servers(facts: Facts) -> tuple[str, ...]:
     """The findings that say that a server cannot be used."""
+    unfit = ("store-unfit",) if facts.store_unfit.problem else ()
     ids = tuple(f"{server.role}-unreachable" for server in facts.servers if server.error)
-    return (*ids, "localhost-in-container") if ids else ()
+    return (*unfit, *ids, "localhost-in-container") if ids else unfit
 
 
 class Query(Generic[T]):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from livectl import redis_client
 from livectl.doctor.facts import AlertFacts, FailingTarget, PlatformFacts, StoreUnfit
-from livectl.errors import ServerError
+from livectl.errors import ServerAwayError, ServerError
 from livectl.file_stamp import read_stamp
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ def read_fitness(store: Address, settings: Settings) -> StoreUnfit:
     """Whether what is in the store is for this livectl and its settings."""
     from livectl.live import store_moving
 
-    with redis_client.using_store(store) as client:
-        try:
+    try:
+        with redis_client.using_store(store) as client:
             store_moving.require_fit(client, settings.polling.shards)
-        except ServerError as error:
-            return StoreUnfit(error.message, error.hint or "")
+    except ServerAwayError:
+        raise
+    except ServerError as error:
+        return StoreUnfit(error.message, error.hint or "")
     return StoreUnfit()
 
 

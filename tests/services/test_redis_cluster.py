@@ -10,7 +10,7 @@ import redis
 
 from livectl import cluster_keys, redis_client, replicas
 from livectl.address import Address
-from livectl.doctor import checks_servers, collect_servers
+from livectl.doctor import checks_servers, collect_servers, collect_streamers
 from livectl.doctor.facts import Facts
 from livectl.errors import ServerAwayError, ServerError, SettingsError
 from livectl.live import cells
@@ -140,11 +140,14 @@ def test_nodes_that_send_each_other_what_is_asked(
     with pytest.raises(ServerError, match="send each other"), redis_client.explained(address):
         client.get("{k}1")
     set_slot(giver, "NODE", giver)
-    shards = cells.SHARDS_KEY
-    giver, other = cluster.owner(shards), other_node(cluster, shards)
-    set_slot(giver, "NODE", other, shards)
-    assert_refused(tmp_path, cluster.url, "send each other")
-    set_slot(giver, "NODE", giver, shards)
+    for key in (cells.SHARDS_KEY, cluster_keys.CLOCK):
+        giver, other = cluster.owner(key), other_node(cluster, key)
+        set_slot(giver, "NODE", other, key)
+        assert_refused(tmp_path, cluster.url, "send each other")
+        unfit = collect_streamers.read_fitness(address, Settings(home=tmp_path, folder=tmp_path))
+        assert "send each other" in unfit.problem
+        assert unfit.cure
+        set_slot(giver, "NODE", giver, key)
 
 
 def test_slots_that_are_nobodys(cluster: RedisCluster, tmp_path: Path) -> None:
