@@ -12,7 +12,7 @@ import pytest
 
 from livectl.address import Exit
 from livectl.live.polling import LimitsByPlatform
-from livectl.live.push import twitch_push
+from livectl.live.push import shards, twitch_push
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.service import PushService
 from livectl.models import Observation, State, Streamer
@@ -227,6 +227,25 @@ def test_conduits_of_others_that_leave_no_room_are_said(
     problem = wait_for(lambda: push_store.health("twitch").problem)
     assert problem.startswith("Twitch allows the application no more conduits: it has 5 (another-0, ")
     assert push_store.covered("twitch") == set()
+
+
+def test_an_exit_that_speaks_socks_needs_a_package_and_says_so(
+    store: Store,
+    push_store: PushStore,
+    fakes: Fakes,
+    eventsub: PlayedEventSub,
+    push: Push,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shards, "find_spec", lambda name: None)
+    follow(store, fakes, 1)
+    over = push.start(rented=Exit(proxy=key("socks5h://127.0.0.1:1")))
+    problem = wait_for(lambda: push_store.health("twitch").problem)
+    assert problem == "its WebSocket goes by a SOCKS proxy, by the package python-socks, which is not installed"
+    assert push_store.health("twitch").cure.startswith("Install it: ")
+    over.set()
+    push.start(rented=Exit("127.0.0.2"))
+    wait_until_covered(push_store, 1)
 
 
 def test_as_many_are_told_of_as_the_limit_bears(

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,14 @@ class SocketOpener:
     def __init__(self, routes: Routes, find_exit: Callable[[], str] = str) -> None:
         self._routes = routes
         self._find_exit = find_exit
+
+    @property
+    def lacks_socks(self) -> bool:
+        """Whether they go by a SOCKS proxy, and what speaks to one is missing."""
+        with suppress(UrlRefused):
+            is_by_socks = self._routes.way(self._find_exit()).proxy.startswith("socks")
+            return is_by_socks and find_spec("python_socks") is None
+        return False
 
     def open(self, url: str) -> ClientConnection:
         """Raises OSError, or an error of websockets, when there is no connection."""

@@ -48,6 +48,7 @@ REFUSED_SECONDS = 86_400.0  # until a streamer is tried again of whom Twitch wil
 COVER_STEPS = 3  # renewals in the shortest interval of polling
 SLOWEST_COVER_SECONDS = 5.0
 WHY_EXTRA = "it tells over a WebSocket, by the package websockets, which is not installed"
+WHY_SOCKS = "its WebSocket goes by a SOCKS proxy, by the package python-socks, which is not installed"
 NO_KEYS = "it tells only an application of yours"
 KEYS_CURE = "Set client_id and client_secret under platforms.twitch in livectl.yaml."
 
@@ -90,6 +91,8 @@ class TwitchPush(PushSource):
     def step(self, now: float) -> None:
         if not extras.is_installed("eventsub"):
             raise PushProblem(WHY_EXTRA, f"Install it: {extras.install_command('eventsub')}")
+        if self._opener.lacks_socks:
+            raise PushProblem(WHY_SOCKS, f"Install it: {extras.install_command('eventsub')}")
         if problem := unset_key(self._settings, NAME):
             raise PushProblem(problem, KEYS_CURE)
         if not oauth.has_client_keys(self._context(now)):
