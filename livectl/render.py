@@ -337,6 +337,17 @@ def json_pieces(pages: Iterable[View]) -> Iterator[str]:
     yield "]\n"
 
 
+def json_around(view: View, field: str, rows: Iterable[str]) -> Iterator[str]:
+    """An object with these rows in an empty array of it, piece by piece; each piece of rows may have several."""
+    head, foot = as_json(view).split(f'"{field}":[]')
+    yield f'{head}"{field}":['
+    comma = ""
+    for some in rows:
+        yield comma + some
+        comma = ","
+    yield f"]{foot}"
+
+
 def text_pieces(pages: Iterable[View], text_format: TextFormat) -> Iterator[str]:
     """The pages one below the other. The headings of a table come again only where its columns change, and what stands
     below it only once.

@@ -13,9 +13,11 @@ from livectl.context import CommandContext, pass_command_context
 from livectl.errors import EXIT_INTERRUPTED, PlatformError, UsageError, mistake_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from livectl.live.check_request import CheckRequest, StreamerKey
-    from livectl.live.follows.follow_list import FollowList
     from livectl.live.views import StreamerView
+    from livectl.models import Streamer
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.job_request import JobRequest
     from livectl.remote_check import RemoteCheck
@@ -47,33 +49,45 @@ def command(context: CommandContext, /, file: Path | None, *, wait: bool, **opti
       livectl submit friends.txt --in 10s
       livectl submit --no-wait --expires 5m
     """
-    from livectl.live import check_request
     from livectl.ops import deployment
 
-    follows = _read_follows(context, file)
-    request = check_request.build(follows.streamers, context.settings)
+    request, listed = _read_request(context, file)
     own_deployment = deployment.own_deployment(context.settings)
     remote_check, group_id = _send(context, own_deployment, request, options)
     if not wait:
         return _show_sent(context, request, remote_check, group_id)
     try:
-        return _wait(context, follows, remote_check, group_id, request.total)
+        if listed is None:
+            return _wait_for_many(context, remote_check, group_id, request.total)
+        return _wait(context, listed, remote_check, group_id, request.total)
     except KeyboardInterrupt:
         context.say(f"The jobs go on without you. To come back: livectl status --wait {group_id}")
         return EXIT_INTERRUPTED
 
 
-def _read_follows(context: CommandContext, file: Path | None) -> FollowList:
-    """The follow list of the file, or of the settings; reports lines that name nobody, and leaves them out."""
-    from livectl.live.follows import follow_list, formats
+def _read_request(context: CommandContext, file: Path | None) -> tuple[CheckRequest, Sequence[Streamer] | None]:
+    """What to check, of the file or the settings, and in which order; None for a list that is too long to be held.
 
-    path = context.settings.follows
-    follows = formats.import_file(context.cwd / file, str(file)) if file else follow_list.load(path, path.name)
-    for line in mistake_lines(follows.refused):
-        context.say(line)
-    if not follows.streamers:
+    Lines that name nobody are told, and left out.
+    """
+    from livectl.live import check_request
+    from livectl.live.follows import follow_list, formats
+    from livectl.live.follows.long_list import LongList
+
+    path, name = (context.cwd / file, str(file)) if file else (context.settings.follows, context.settings.follows.name)
+    lines = formats.import_lines(path, name) if file else follow_list.read_lines(path, name)
+    listed: Sequence[Streamer] | None = None
+    if follow_list.is_long(path):
+        pages = LongList(path, name, context.say, lines).pages()
+        request = check_request.build_long((page.streamers for page in pages), context.settings)
+    else:
+        follows = follow_list.merge_lines(lines, name)
+        for line in mistake_lines(follows.refused):
+            context.say(line)
+        request, listed = check_request.build(follows.streamers, context.settings), follows.streamers
+    if not request.total:
         raise UsageError("nobody is on the list", "Put somebody there: livectl follow add ADDRESS.")
-    return follows
+    return request, listed
 
 
 def _send(
@@ -116,11 +130,7 @@ def _show_sent(context: CommandContext, request: CheckRequest, remote_check: Rem
 
 
 def _wait(
-    context: CommandContext,
-    follows: FollowList,
-    remote_check: RemoteCheck,
-    group_id: str,
-    total: int,
+    context: CommandContext, listed: Sequence[Streamer], remote_check: RemoteCheck, group_id: str, total: int
 ) -> int:
     from livectl.live import check_request, views
 
@@ -130,6 +140,32 @@ def _wait(
         for batch_views in remote_check.wait_for_views(float("inf")):
             streamer_views |= batch_views
             advance(len(streamer_views), total)
-    ordered_views = check_request.ordered_views(follows.streamers, streamer_views)
-    context.show(views.summary_view(group_id, ordered_views, time.monotonic() - began))
-    return PlatformError.code if any(streamer_view.live is None for streamer_view in ordered_views) else 0
+    ordered_views = check_request.ordered_views(listed, streamer_views)
+    summary = views.CheckSummary(ordered_views)
+    context.show(summary.view(group_id, time.monotonic() - began, ordered_views))
+    return PlatformError.code if summary.verdicts[None] else 0
+
+
+def _wait_for_many(context: CommandContext, remote_check: RemoteCheck, group_id: str, total: int) -> int:
+    """The same of a long list: who answered lies in a file meanwhile, and comes in no order."""
+    import tempfile
+
+    from livectl import render
+    from livectl.live import views
+
+    began, summary = time.monotonic(), views.CheckSummary()
+    with tempfile.TemporaryFile("w+", prefix="livectl-", encoding="utf-8") as answered:
+        with context.working("asking through the workers") as advance:
+            for batch_views in remote_check.wait_for_views(float("inf")):
+                summary.note(batch_views.values())
+                if context.json and batch_views:
+                    rows = render.as_json(render.View(list(batch_views.values()), str)).strip()[1:-1]
+                    answered.write(f"{rows}\n")
+                advance(summary.verdicts.total(), total)
+        view = summary.view(group_id, time.monotonic() - began)
+        if context.json:
+            answered.seek(0)
+            context.write(render.json_around(view, "streamers", (line.rstrip("\n") for line in answered)))
+        else:
+            context.show(view)
+    return PlatformError.code if summary.verdicts[None] else 0

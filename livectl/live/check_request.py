@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from livectl.live import platforms, polling, views
+from livectl.live.cells import bucket_of
+from livectl.live.list_spool import Row, Spool
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from livectl.live.checker import Checker
@@ -50,6 +55,25 @@ def build(streamers: Sequence[Streamer], settings: Settings) -> CheckRequest:
         batches += polling.split_into_batches(limits, list(ids), int(limits.rate * JOB_BUDGET_SECONDS))
     names = {streamer.key: streamer.name for streamer in streamers if streamer.name}
     return CheckRequest(batches, names)
+
+
+def build_long(pages: Iterable[Iterable[Streamer]], settings: Settings) -> CheckRequest:
+    """The same of a list that is too long to be held: in no order, and with the names that platforms have."""
+    with closing(Spool()) as spool:
+        for streamer in chain.from_iterable(pages):
+            spool.add((streamer.platform, bucket_of(streamer.id)), Row(streamer.id, ""))
+        return CheckRequest(list(_batches_of(spool, settings)), {})
+
+
+def _batches_of(spool: Spool, settings: Settings) -> Iterator[CheckBatch]:
+    for platform, buckets in groupby(spool.buckets(), itemgetter(0)):
+        limits, ids = polling.polling_limits(settings, platforms.get(platform)), list[str]()
+        for bucket in buckets:
+            ids += dict.fromkeys(row.name for row in spool.rows(bucket))
+            *whole, last = polling.split_into_batches(limits, ids, int(limits.rate * JOB_BUDGET_SECONDS))
+            yield from whole
+            ids = last.ids
+        yield from polling.split_into_batches(limits, ids, int(limits.rate * JOB_BUDGET_SECONDS))
 
 
 def check_here(checker: Checker, batch: CheckBatch) -> list[Observation]:

@@ -168,27 +168,40 @@ def check_view(streamers: Sequence[StreamerView], now: float) -> View:
     return with_lines(answers, _problem_lines(streamers))
 
 
-def summary_view(job_id: str, streamers: Sequence[StreamerView], seconds: float) -> View:
+class CheckSummary:
     """How many are live, are not live, and could not be asked, and why."""
-    counts = Counter((VERDICT_NAMES[streamer.live], _reason(streamer)) for streamer in streamers)
-    order = list(VERDICT_NAMES.values())
-    tally = sorted(counts.items(), key=lambda row: (order.index(row[0][0]), -row[1]))
-    data = {
-        "id": job_id,
-        "seconds": round(seconds, 2),
-        "total": len(streamers),
-        **{
-            name.replace(" ", "_"): sum(streamer.live is verdict for streamer in streamers)
-            for verdict, name in VERDICT_NAMES.items()
-        },
-        "reasons": [{"verdict": verdict, "reason": reason, "count": count} for (verdict, reason), count in tally],
-        "streamers": streamers,
-    }
-    rows = [(str(count), verdict, "" if reason == verdict else reason) for (verdict, reason), count in tally]
-    duration = f"{seconds:.1f} s" if seconds < MINUTE_SECONDS else format_duration(seconds)
-    rows.append((str(len(streamers)), "in all", f"in {duration}"))
-    columns = (Column("streamers", "number"), Column("verdict", "state"), "said")
-    return render.table(columns, rows, data, empty=NOBODY_FOLLOWED)
+
+    def __init__(self, streamers: Iterable[StreamerView] = ()) -> None:
+        self._counts = Counter[tuple[bool | None, str]]()
+        self.note(streamers)
+
+    def note(self, streamers: Iterable[StreamerView]) -> None:
+        self._counts.update((streamer.live, _reason(streamer)) for streamer in streamers)
+
+    @property
+    def verdicts(self) -> Counter[bool | None]:
+        found = Counter[bool | None]()
+        for (verdict, _), count in self._counts.items():
+            found[verdict] += count
+        return found
+
+    def view(self, job_id: str, seconds: float, streamers: Sequence[StreamerView] = ()) -> View:
+        verdicts, order = self.verdicts, list(VERDICT_NAMES)
+        tally = sorted(self._counts.items(), key=lambda row: (order.index(row[0][0]), -row[1]))
+        named = [(VERDICT_NAMES[verdict], reason, count) for (verdict, reason), count in tally]
+        data = {
+            "id": job_id,
+            "seconds": round(seconds, 2),
+            "total": verdicts.total(),
+            **{name.replace(" ", "_"): verdicts[verdict] for verdict, name in VERDICT_NAMES.items()},
+            "reasons": [{"verdict": name, "reason": reason, "count": count} for name, reason, count in named],
+            "streamers": streamers,
+        }
+        rows = [(str(count), name, "" if reason == name else reason) for name, reason, count in named]
+        duration = f"{seconds:.1f} s" if seconds < MINUTE_SECONDS else format_duration(seconds)
+        rows.append((str(verdicts.total()), "in all", f"in {duration}"))
+        columns = (Column("streamers", "number"), Column("verdict", "state"), "said")
+        return render.table(columns, rows, data, empty=NOBODY_FOLLOWED)
 
 
 def address_text(streamer: StreamerView | Streamer) -> str:

@@ -330,6 +330,15 @@ def test_through_a_worker(tmp_path: Path, store_url: str) -> None:
         summed = json.loads(call("submit", "--json").stdout)
         assert summed["total"] == summed["live"] + summed["not_live"] == 2_500
         assert [row["id"] for row in summed["streamers"]] == [f"s{number}" for number in range(2_500)]
+        lines = (tmp_path / "follows.yaml").read_text()
+        (tmp_path / "long.yaml").write_text(f"# {'x' * 70}\n" * 15_000 + lines + "  - nosuch/x\n  - demo/s7\n")
+        many = call("submit", "long.yaml", "--json")
+        summed = json.loads(many.stdout)
+        assert summed["total"] == summed["live"] + summed["not_live"] == 2_500
+        assert sorted(row["id"] for row in summed["streamers"]) == sorted(f"s{number}" for number in range(2_500))
+        assert "long.yaml:17502:5: there is no platform nosuch" in many.stderr
+        assert "warning: demo/s7 is followed by line 15009 already" in many.stderr
+        assert "2500  in all" in call("submit", "long.yaml").stdout
         group = call("submit", "--no-wait").stdout.strip()
         assert "a group of 2" in call("status", "--wait", "--timeout", "20", group).stdout
         with livectl("submit", "--in", "20s", cwd=tmp_path, environ=environ) as waiting:

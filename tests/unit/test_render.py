@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from wcwidth import wcswidth
 
 from livectl import render
-from livectl.render import Column, Paragraph, TextFormat
+from livectl.render import Column, Paragraph, TextFormat, View
 
 JOB_ID = "0f5b1c1e-6d3e-4a86-9d1a-0123456789ab"
 COLUMNS = (
@@ -121,3 +123,10 @@ def test_a_screen_gets_headings_rows_and_notes_apart() -> None:
     view = render.with_lines(people(), ["a note"])
     headings, rows, below = render.split_lines(view.to_renderable(), TextFormat(80))
     assert (len(headings), len(rows), below) == (2, 3, ["", "a note"])
+
+
+def test_rows_are_put_into_an_object_piece_by_piece() -> None:
+    view = View({"total": 3, "rows": [], "also": "x"}, str)
+    pieces = list(render.json_around(view, "rows", iter(['{"a":1},{"a":2}', '{"a":3}'])))
+    assert json.loads("".join(pieces)) == {"total": 3, "rows": [{"a": 1}, {"a": 2}, {"a": 3}], "also": "x"}
+    assert json.loads("".join(render.json_around(view, "rows", iter([])))) == {"total": 3, "rows": [], "also": "x"}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.live.follows.follow_list import FollowList
+    from livectl.live.follows.lines import Source
     from livectl.models import Streamer
 
 
@@ -41,31 +42,43 @@ PLAIN_SCALAR = re.compile(
 
 def import_file(path: Path, name: str, platform: str | None = None) -> FollowList:
     """Imports a file, which messages call `name`."""
-    if not path.exists():
-        raise SettingsError(f"{name}: no such file", "Is this the right path?")
-    return parse_import(follow_list.read_content(path, name), name, platform)
+    return follow_list.merge_lines(import_lines(path, name, platform), name)
 
 
 def parse_import(content: bytes, name: str, platform: str | None = None) -> FollowList:
-    """Imports a list in the format of its suffix. With a platform, each line is the name of a streamer there."""
+    """The same of a text."""
+    return follow_list.merge_lines(_import(content, name, platform), name)
+
+
+def import_lines(path: Path, name: str, platform: str | None = None) -> Iterator[FollowLine]:
+    """The lines of such a file, one after the other."""
+    if not path.exists():
+        raise SettingsError(f"{name}: no such file", "Is this the right path?")
+    try:
+        yield from _import(path, name, platform)
+    except OSError as error:
+        raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
+
+
+def _import(source: Source, name: str, platform: str | None) -> Iterator[FollowLine]:
+    """In the format of the suffix of the name. With a platform, each line is the name of a streamer there."""
     suffix = f".{name.rpartition('.')[2].lower()}"
     if platform:
-        found = _parse_plain(content, name, lambda text: (f"{platform}/{text}", ""))
-    elif suffix == ".ini":
-        found = _parse_plain(content, name, _parse_recorder_line)
-    else:
-        found = lines.read(content, suffix, name)
-    return follow_list.merge_lines(found, name)
+        return _parse_plain(source, name, lambda text: (f"{platform}/{text}", ""))
+    if suffix == ".ini":
+        return _parse_plain(source, name, _parse_recorder_line)
+    return lines.read(source, suffix, name)
 
 
-def _parse_plain(content: bytes, name: str, parse: Callable[[str], tuple[str, str]]) -> Iterator[FollowLine]:
+def _parse_plain(source: Source, name: str, parse: Callable[[str], tuple[str, str]]) -> Iterator[FollowLine]:
     """Lines of which each is an address with a name."""
-    for number, line in lines.decoded_lines(io.BytesIO(content), name):
-        if line is None:
-            yield FollowLine((number, 1), lines.NOT_UTF_8)
-        elif text := follow_list.strip_comment(line):
-            address, streamer_name = parse(text)
-            yield lines.build_line(number, address, name=streamer_name)
+    with lines.open_source(source) as file:
+        for number, line in lines.decoded_lines(file, name):
+            if line is None:
+                yield FollowLine((number, 1), lines.NOT_UTF_8)
+            elif text := follow_list.strip_comment(line):
+                address, streamer_name = parse(text)
+                yield lines.build_line(number, address, name=streamer_name)
 
 
 def _parse_recorder_line(line: str) -> tuple[str, str]:

@@ -57,11 +57,11 @@ def read(source: Source, suffix: str, name: str) -> Iterator[FollowLine]:
 def _from_text(
     source: Source, name: str, parse: Callable[[Iterable[tuple[int, str | None]]], Iterator[FollowLine]]
 ) -> Iterator[FollowLine]:
-    with _open(source) as file:
+    with open_source(source) as file:
         yield from parse(decoded_lines(file, name))
 
 
-def _open(source: Source) -> BinaryIO:
+def open_source(source: Source) -> BinaryIO:
     return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
 
 
@@ -232,7 +232,7 @@ def _read_yaml(source: Source, name: str) -> Iterator[FollowLine]:
 def _read_whole(source: Source, name: str, max_bytes: int) -> Iterator[FollowLine]:
     from livectl import yamlfile
 
-    with _open(source) as file:
+    with open_source(source) as file:
         yield from _entries_of(yamlfile.loads(file.read(max_bytes + 1), name, max_bytes))
 
 
@@ -279,7 +279,7 @@ def _read_json(source: Source, name: str) -> Iterator[FollowLine]:
     if _size(source) <= MAX_WHOLE_BYTES:
         yield from _read_whole(source, name, MAX_WHOLE_BYTES)
         return
-    with _open(source) as file:
+    with open_source(source) as file:
         yield from _JSONEntries(file, name).lines()
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.errors import Mistake
+    from livectl.live.follows.follow_list import FollowLine
 
 
 class LongList:
@@ -24,16 +25,17 @@ class LongList:
     Of mistakes the first ones are told as they are found, and then how many more there are.
     """
 
-    def __init__(self, path: Path, name: str, say: Callable[[str], None]) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, name: str, say: Callable[[str], None], lines: Iterator[FollowLine] | None = None
+    ) -> None:
+        self._lines = follow_list.read_lines(path, name) if lines is None else lines  # those of a file to import
         self._name = name
         self._say = say
         self.refused = 0
 
     def pages(self) -> Iterator[FollowList]:
-        lines = follow_list.read_lines(self._path, self._name)
         with SpooledList() as everybody:
-            while some := list(islice(lines, LINES_AT_ONCE)):
+            while some := list(islice(self._lines, LINES_AT_ONCE)):
                 good = [(place, read) for place, read, _ in some if isinstance(read, Streamer)]
                 for place, streamer in good:
                     everybody.add(Streamer(platform=streamer.platform, id=streamer.id), place)
