@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 @contextmanager
 def run_valkey(folder: Path) -> Iterator[tuple[Path, int]]:
     """A server that keeps nothing: its socket in the folder, and its pid."""
-    from livectl.ops.processes.embedded_broker import locate_binary
+    from livectl.ops.processes.embedded_broker import locate_binary, server_environment
 
     path = folder / "v.sock"
     command = [locate_binary(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=server_environment(os.environ)) as server:
         try:
             while not path.exists():
                 assert server.poll() is None, "the server did not start"

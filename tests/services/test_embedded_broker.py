@@ -71,6 +71,17 @@ def test_it_runs_is_listed_and_is_gone(tmp_path: Path) -> None:
     assert embedded_broker.find_running(tmp_path) is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the environment of a process is read in /proc")
+def test_it_keeps_small_memory_at_hand_unless_the_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=5")
+    with running(tmp_path) as record:
+        words = Path(f"/proc/{record.pid}/environ").read_bytes().decode().replace("\0", ":")  # glibc splits it there
+    assert "GLIBC_TUNABLES=glibc.malloc.tcache_count=2000" in words
+    assert "=256:glibc.malloc.tcache_count=5:" in words, "the last one counts"
+
+
 def test_after_an_end_in_order_its_data_is_there_and_nothing_names_it(tmp_path: Path) -> None:
     with running(tmp_path) as record, client(record) as store:
         store.set("kept", "yes")
