@@ -16,7 +16,8 @@ Of a cell, livectl:{PLATFORM:SHARD}:KIND
     viewers    id -> how many watched the last session, sixty counts at most
     live       who is live, by start; ending: who was seen gone once, by that look
     others     who is followed and not live, by their last end (shared.lua: place)
-    due        who is asked next, by when; claimed: who is being asked, by when that lapses
+    due        who is asked next, by when: who is being asked, when that lapses (lapse.lua)
+    leases     when claims lapse; claimed: whom an older livectl was asking, by when that lapses
     pull       id -> poll weight in each hour of the week; pulls: their sums
     unlearned  whose sessions the poll weights do not reflect yet
     shown      whom the platform's list of who is live has shown, and who is asked because of that

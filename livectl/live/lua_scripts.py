@@ -17,21 +17,23 @@ if TYPE_CHECKING:
 
 # The files of lua/ that each script is made of. A local function is known below its definition only: the order matters.
 SCRIPT_FILES = {
-    "look": ("look",),
-    "claim": ("basics", "shared", "pace", "cell", "claim"),
-    "extend": ("extend",),
-    "record": ("basics", "shared", "pace", "cell", "session", "record"),
+    "look": ("basics", "lapse", "look"),
+    "head": ("basics", "lapse", "head"),
+    "claim": ("basics", "lapse", "asking", "shared", "pace", "cell", "claim"),
+    "extend": ("basics", "lapse", "asking", "extend"),
+    "hurry": ("basics", "lapse", "hurry"),
+    "record": ("basics", "lapse", "shared", "pace", "cell", "session", "record"),
     "apply": ("basics", "shared", "pace", "pull", "apply"),
     "place": ("basics", "shared", "place"),
     "learn": ("basics", "shared", "pace", "pull", "learn"),
     "move": ("basics", "fence", "move"),
     "pulls": ("basics", "fence", "shared", "pace", "pull", "pulls"),
     "read": ("read",),
-    "newest": ("newest",),
+    "newest": ("basics", "lapse", "newest"),
     "order": ("order",),
     "tally": ("basics", "shared", "tally"),
     "forget": ("basics", "shared", "forget"),
-    "cover": ("basics", "shared", "pace", "cell", "cover"),
+    "cover": ("basics", "lapse", "shared", "pace", "cell", "cover"),
     "grant": ("basics", "shared", "pace", "circuit", "grant"),
     "answer": ("basics", "circuit", "answer"),
     "spend": ("basics", "circuit", "spend"),
@@ -58,11 +60,13 @@ SCRIPT_FILES = {
 # The keys of each script, at the place that it is called for.
 SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
     # of a cell
-    "look": ("follows", "live", "ending", "pull", "due", "claimed", "shown"),
-    "claim": ("follows", "live", "pull", "due", "claimed", "shown", "repaced"),
-    "extend": ("claimed",),
+    "look": ("follows", "live", "ending", "pull", "due", "leases", "claimed", "shown"),
+    "head": ("due",),
+    "claim": ("follows", "live", "pull", "due", "leases", "claimed", "shown", "repaced"),
+    "extend": ("due", "leases"),
+    "hurry": ("due",),
     "record": (
-        *("follows", "now", "page", "log", "recent", "viewers", "live", "ending", "others", "due", "claimed", "pull"),
+        *("follows", "now", "page", "log", "recent", "viewers", "live", "ending", "others", "due", "pull"),
         *("unlearned", "shown", "outbox"),
     ),
     "apply": (
@@ -113,7 +117,7 @@ class ScriptCall(NamedTuple):
 
     name: str
     place: str
-    args: Sequence[str | float] = ()
+    args: Sequence[str | bytes | float] = ()
     named: Mapping[str, str] = {}
 
 
@@ -129,7 +133,7 @@ def lua_script(client: Any, name: str) -> Callable[..., Any]:
     """
     script = _script(name)
 
-    def run(place: str, *args: str | float, **named: str) -> Any:
+    def run(place: str, *args: str | bytes | float, **named: str) -> Any:
         words = _words(ScriptCall(name, place, args, named))
         try:
             return client.evalsha(script.digest, *words)
@@ -174,7 +178,7 @@ def _script(name: str) -> _Script:
     return _Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), keys)
 
 
-def _words(call: ScriptCall) -> list[str | float]:
+def _words(call: ScriptCall) -> list[str | bytes | float]:
     keys = _script(call.name).keys
     return [len(keys), *(call.place + call.named.get(key, key) for key in keys), *call.args]
 

@@ -42,13 +42,8 @@ class CellLook(NamedTuple):
     due: int
     due_since: float | None
     claimed: int
-    lapsed: int
+    left: int
     wanted: int
-
-    @property
-    def ready(self) -> int:
-        """How many may be claimed now."""
-        return self.due + self.lapsed
 
 
 class Standing:
@@ -80,11 +75,9 @@ def look_at(
 
 
 def _parse_look(row: Sequence[Any]) -> CellLook:
-    *counts, waiting, due, due_since, claimed, lapsed, wanted = row
+    *counts, waiting, due, due_since, claimed, left, wanted = row
     since = float(due_since) if due_since != "" else None
-    return CellLook(
-        CellCounts(*map(int, counts)), int(waiting), int(due), since, int(claimed), int(lapsed), int(wanted)
-    )
+    return CellLook(CellCounts(*map(int, counts)), int(waiting), int(due), since, int(claimed), int(left), int(wanted))
 
 
 def read_standing(client: Any, platform: str) -> Standing:

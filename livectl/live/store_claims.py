@@ -2,7 +2,7 @@
 
 Any number of sweeps may claim. A portion belongs to one of them; what is due belongs to whoever takes it from its cell
 first, and what of a portion finds nobody is given back. A sweep that ends in between costs a portion of the budget,
-which fills again, or what it took, which lapses with its lease.
+which fills again, or what it took, which is due again when its claim lapses.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Portion:
         self.shares: dict[Cell, Share] = {}
 
     @property
-    def ready(self) -> int:
-        return sum(look.ready for look in self.looks.values())
+    def due(self) -> int:
+        return sum(look.due for look in self.looks.values())
 
     @property
     def terms(self) -> str:
@@ -66,13 +66,9 @@ class Portion:
     def needs_order(self) -> bool:
         """Whether it matters who of several cells comes first, and can be told at little cost."""
         waiting = [min(look.waiting, self.granted) for look in self.looks.values() if look.waiting]
-        puts_off = self.limits.listed and self.ready > self.granted
+        puts_off = self.limits.listed and self.due > self.granted
         return bool(
-            self.granted
-            and self.granted != self.ready
-            and len(waiting) > 1
-            and sum(waiting) <= EXACTLY
-            and not puts_off
+            self.granted and self.granted != self.due and len(waiting) > 1 and sum(waiting) <= EXACTLY and not puts_off
         )
 
 
@@ -103,7 +99,7 @@ def _grant(client: Any, portions: list[Portion], now: float) -> None:
         args: tuple[str | float, ...] = (
             portion.terms,
             now,
-            portion.ready,
+            portion.due,
             sums.followed,
             sums.live,
             sums.learned,
@@ -120,20 +116,22 @@ def _account(limits: PollingLimits) -> dict[str, str]:
 
 
 def _share_out(client: Any, portions: list[Portion], now: float) -> None:
-    pipe, asked = client.pipeline(transaction=False), []
-    for portion in portions:
-        if portion.needs_order:
-            for cell, look in portion.looks.items():
-                if look.waiting:
-                    pipe.zrange(cell.place + "due", 0, min(look.waiting, portion.granted) - 1, withscores=True)
-                    asked.append((portion, cell))
+    asked = [
+        (portion, cell)
+        for portion in portions
+        if portion.needs_order
+        for cell, look in portion.looks.items()
+        if look.waiting
+    ]
+    calls = [ScriptCall("head", cell.place, (now, portion.granted)) for portion, cell in asked]
     heads: dict[int, dict[Cell, list[tuple[float, str]]]] = {}
-    for (portion, cell), pairs in zip(asked, pipe.execute() if asked else [], strict=True):
-        heads.setdefault(id(portion), {})[cell] = [(float(score), str(name)) for name, score in pairs]
+    for (portion, cell), flat in zip(asked, run_scripts(client, calls), strict=True):
+        pairs = [(float(score), str(name)) for name, score in zip(flat[::2], flat[1::2], strict=True)]
+        heads.setdefault(id(portion), {})[cell] = pairs
     for portion in portions:
         if portion.needs_order:
             portion.shares = _share_exactly(portion, heads[id(portion)], now)
-        elif portion.granted >= portion.ready:
+        elif portion.granted >= portion.due:
             portion.shares = _share_all(portion)
         elif portion.limits.listed and portion.granted:
             portion.shares = _share_wanted(portion)
@@ -142,31 +140,26 @@ def _share_out(client: Any, portions: list[Portion], now: float) -> None:
 
 
 def _share_exactly(portion: Portion, heads: dict[Cell, list[tuple[float, str]]], now: float) -> dict[Cell, Share]:
-    """Who has been due for longest comes first; then those whose claim has lapsed; then those who are due next."""
+    """Who has been due for longest comes first; then those who are due next."""
     queue = sorted((score, name, cell) for cell, pairs in heads.items() for score, name in pairs)
     portion.order = {name: (score, name) for score, name, _ in queue}
     room, due, more = portion.granted, dict.fromkeys(portion.looks, 0), dict.fromkeys(portion.looks, 0)
     overdue = [cell for score, _, cell in queue if score <= now][:room]
     for cell in overdue:
         due[cell] += 1
-    room -= len(overdue)
-    for cell, look in portion.looks.items():
-        lapsed = min(look.lapsed, room)
-        due[cell] += lapsed
-        room -= lapsed
-    for cell in [cell for score, _, cell in queue if score > now][:room]:
+    for cell in [cell for score, _, cell in queue if score > now][: room - len(overdue)]:
         more[cell] += 1
     return {cell: Share(due[cell], more[cell]) for cell in portion.looks}
 
 
 def _share_all(portion: Portion) -> dict[Cell, Share]:
     """All who are due; the last request is filled up with some who are due next, of each cell alike."""
-    room, shares = portion.granted - portion.ready, {}
+    room, shares = portion.granted - portion.due, {}
     left = sum(look.waiting - look.due for look in portion.looks.values())
     for cell, look in portion.looks.items():
         rest = look.waiting - look.due
         more = min(room, math.ceil(room * rest / left)) if left else 0
-        shares[cell] = Share(look.ready, more)
+        shares[cell] = Share(look.due, more)
         room, left = room - more, left - rest
     return shares
 
@@ -175,7 +168,7 @@ def _share_cells(portion: Portion) -> dict[Cell, Share]:
     """More are due than may be asked: whole cells, first the one where somebody has been due for longest."""
     room, shares = portion.granted, {}
     for cell, look in sorted(portion.looks.items(), key=lambda pair: (pair[1].due_since is None, pair[1].due_since)):
-        shares[cell] = Share(min(room, look.ready))
+        shares[cell] = Share(min(room, look.due))
         room -= shares[cell].due
     return shares
 
@@ -188,7 +181,7 @@ def _share_wanted(portion: Portion) -> dict[Cell, Share]:
         room -= wanted[cell]
     shares = {}
     for cell, look in portion.looks.items():
-        kept = min(room, max(0, look.ready - look.wanted))
+        kept = min(room, max(0, look.due - look.wanted))
         shares[cell] = Share(wanted[cell] + kept, 0, kept)
         room -= kept
     return shares
@@ -199,8 +192,8 @@ def _take(client: Any, portions: list[Portion], now: float, lease: float) -> lis
     for portion in portions:
         known = Standing({cell.shard: look.counts for cell, look in portion.everywhere.items()}, portion.totals)
         for cell, share in portion.shares.items():
-            puts_off = share.kept is not None and portion.looks[cell].ready
-            if not (share.due + share.more or portion.repace or portion.looks[cell].lapsed or puts_off):
+            puts_off = share.kept is not None and portion.looks[cell].due
+            if not (share.due + share.more or portion.repace or portion.looks[cell].left or puts_off):
                 continue
             kept: str | float = share.kept if puts_off and share.kept is not None else ""
             terms = (portion.terms, known.others(cell), known.totals) if puts_off else ("", "", "")

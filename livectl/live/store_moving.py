@@ -51,7 +51,7 @@ HASHES = ("follows", "now", "page", "log", "recent", "viewers", "listed", "alias
 SCORED = ("live", "ending", "others", "due", "claimed", "pushed")
 SETS = ("unlearned", "shown")
 MOVED = (*HASHES, *SCORED, *SETS, "pull")  # in this order: of whom nobody is followed nothing is recorded any more
-DROPPED = ("pulls", "repaced", "confirmed")  # of a cell that is not in use any more
+DROPPED = ("pulls", "leases", "repaced", "confirmed")  # of a cell that is not in use any more
 OLD_PLATFORMS_KEY, OLD_APPLYING_KEY = "livectl:platforms", "livectl:applying"
 GONE = "brought over to a newer version"  # in place of a list and a set: an older livectl that runs follows nobody
 

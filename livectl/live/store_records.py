@@ -152,7 +152,7 @@ class EncodedBatch(NamedTuple):
     """Observations of one platform, as the scripts read them."""
 
     answers: str  # what answer.lua reads: how often each answer came
-    cells: dict[Cell, list[str]]  # what record.lua reads of each cell
+    cells: dict[Cell, list[str | bytes]]  # what record.lua reads of each cell
 
 
 def encode_batch(observations: Sequence[Observation], split: Callable[[Iterable[str]], Split]) -> EncodedBatch:
@@ -166,7 +166,7 @@ def encode_batch(observations: Sequence[Observation], split: Callable[[Iterable[
     return EncodedBatch(encode_json(counted), cells)
 
 
-def _encode_cell(observations: Sequence[Observation], answers: dict[tuple[Any, ...], int]) -> list[str]:
+def _encode_cell(observations: Sequence[Observation], answers: dict[tuple[Any, ...], int]) -> list[str | bytes]:
     """What record.lua reads; the answers are counted."""
     plain: dict[tuple[State, float], tuple[list[str], list[str]]] = {}
     rows: list[tuple[Any, ...]] = []
@@ -185,7 +185,7 @@ def _encode_cell(observations: Sequence[Observation], answers: dict[tuple[Any, .
     for state, at, ids in groups:
         answers[state, at, False, None] += len(ids)
     pages_json = [encode_json(pages) if any(pages) else "" for _, pages in plain.values()]
-    return [encode_json(groups), encode_json(rows), *pages_json]
+    return [msgspec.msgpack.encode(groups), msgspec.msgpack.encode(rows), *pages_json]
 
 
 def decode_reading(text: str) -> StoredReading:

@@ -227,7 +227,6 @@ def test_settings_that_ask_more_often_move_everybody_in_pieces(store: Store, cli
     lean = PollingLimits(platform="demo", batch=1, rate=1.0, slowest=60.0)
     assert store.claim([lean], START, 60)
     cells.set_due(client, "demo", {name: START + 1000 + number // 500 for number, name in enumerate(names)})
-    client.delete(*cells.keys(client, "claimed", "demo"))
     ample = PollingLimits(platform="demo", batch=1, rate=10.0, slowest=60.0)
     for _ in range(6):
         store.claim([ample], START, 60)

@@ -6,8 +6,6 @@ local function platform_counts(others)
   }
 end
 
-local SCORE_FORMAT = '%.17g' -- as text, a number of many is written once, and not for each of them
-
 local function next_due(now, id, at)
   return due_by(now, now.totals and call('HGET', K.pull, id), at)
 end

@@ -3,27 +3,23 @@
 -- a list stands in for asking, how many are asked whom it has not shown (or nothing).
 -- Returns whether all due times are as the settings say, and the ids as JSON, which is read sooner than a reply of many.
 local now, lease, most, more = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local CHUNK = 2000 -- arguments: Lua's stack holds some 8,000
-local MOST = 5000 -- ids that are given back in one call, so that no call holds up the store
+local CHUNK = 2000 -- ids: Lua's stack holds some 8,000 arguments
 
--- Makes due again what was claimed and not recorded within its lease.
-local function give_back()
-  for _ = 1, math.ceil(MOST / CHUNK) do
-    local lost = call('ZRANGEBYSCORE', K.claimed, '-inf', now, 'LIMIT', 0, CHUNK)
-    if #lost == 0 then return end
-    local dues = {}
-    for _, id in ipairs(lost) do dues[#dues + 1], dues[#dues + 2] = now, id end
-    call('ZADD', K.due, unpack(dues))
-    call('ZREM', K.claimed, unpack(lost))
-  end
+-- Whom an older livectl was asking is due when that lapses.
+local function take_over()
+  local asked, dues = call('ZRANGE', K.claimed, 0, CHUNK - 1, 'WITHSCORES'), {}
+  if #asked == 0 then return end
+  for at = 1, #asked, 2 do dues[at], dues[at + 1] = asked[at + 1], asked[at] end
+  call('ZADD', K.due, 'NX', unpack(dues))
+  call('ZREMRANGEBYRANK', K.claimed, 0, CHUNK - 1)
 end
 
 -- Moves due times as the settings have changed: from the next who is due on, a piece at each claim. Whoever was moved is
--- due before the end of their piece, and so in no other. Returns whether it is done.
+-- due before the end of their piece, and so in no other. Who is being asked stays. Returns whether it is done.
 local function repace(text)
   local from, share, longest = unpack(cjson.decode(text))
   local noted = cjson.decode(call('GET', K.repaced) or '[]')
-  local reached = noted[1] == text and noted[2] or string.format('%.17g', from)
+  local reached = noted[1] == text and noted[2] or string.format(SCORE_FORMAT, from)
   if reached == '' then return true end
   local waiting, changes = call('ZRANGEBYSCORE', K.due, '(' .. reached, '+inf', 'WITHSCORES', 'LIMIT', 0, CHUNK), {}
   if #waiting == 2 * CHUNK then -- those who are due at the same time as the last belong to this piece, too
@@ -33,9 +29,11 @@ local function repace(text)
     end
   end
   for at = 1, #waiting, 2 do
-    local rest = math.min((waiting[at + 1] - from) * share, longest)
-    changes[#changes + 1], changes[#changes + 2] = from + rest, waiting[at]
-    if #changes == 2 * CHUNK or at + 1 == #waiting then
+    if not is_lapse(tonumber(waiting[at + 1])) then
+      local rest = math.min((waiting[at + 1] - from) * share, longest)
+      changes[#changes + 1], changes[#changes + 2] = from + rest, waiting[at]
+    end
+    if #changes > 0 and (#changes == 2 * CHUNK or at + 1 == #waiting) then
       call('ZADD', K.due, unpack(changes))
       changes = {}
     end
@@ -61,24 +59,23 @@ local function put_off(kept)
   if #changes > 0 then call('ZADD', K.due, unpack(changes)) end
 end
 
+-- Those who are due, and the next of those who are not being asked.
 local function take()
-  local count = math.min(most, call('ZCOUNT', K.due, '-inf', now)) + more
-  if count < 1 then return '[]' end
-  local ids, any_shown = call('ZRANGE', K.due, 0, count - 1), call('EXISTS', K.shown) == 1
-  local lapses = string.format('%.17g', now + lease) -- as text: a number would be written anew for each
+  local count = math.min(most, call('ZCOUNT', K.due, '-inf', now))
+  local ids = count > 0 and call('ZRANGE', K.due, 0, count - 1) or {}
+  local next_ones = first_waiting('(' .. ARGV[1], more)
+  for at = 1, #next_ones, 2 do ids[#ids + 1] = next_ones[at] end
+  local any_shown = call('EXISTS', K.shown) == 1
   for first = 1, #ids, CHUNK do
-    local leases, last = {}, math.min(first + CHUNK - 1, #ids)
-    for at = first, last do
-      leases[2 * (at - first) + 1], leases[2 * (at - first) + 2] = lapses, ids[at]
-    end
-    call('ZADD', K.claimed, unpack(leases))
-    if any_shown then call('SREM', K.shown, unpack(ids, first, last)) end
+    local some = {unpack(ids, first, math.min(first + CHUNK - 1, #ids))}
+    claim_until(now + lease, some)
+    if any_shown then call('SREM', K.shown, unpack(some)) end
   end
-  call('ZREMRANGEBYRANK', K.due, 0, count - 1)
   return #ids > 0 and cjson.encode(ids) or '[]'
 end
 
 local done = ARGV[5] == '' or repace(ARGV[5])
-give_back()
+take_over()
+call('ZREMRANGEBYSCORE', K.leases, '-inf', now)
 if ARGV[9] ~= '' then put_off(tonumber(ARGV[9])) end
 return {done and 1 or 0, take()}

@@ -2,13 +2,12 @@
 -- limits, what is known of the other cells, the sums of all pulls, now, who is due from when until when, since when
 -- nothing can have been missed, how many at most. Returns how many were looked at, how many were put off, and when the
 -- last of them was due. Who is due already, who is live, and who was not read since the platform tells of them (nor within
--- the longest interval) is asked as ever.
+-- the longest interval) is asked as ever; who is being asked stays claimed.
 local terms, at = cjson.decode(ARGV[1]), tonumber(ARGV[4])
 local since, most = tonumber(ARGV[7]), tonumber(ARGV[8])
 local now, changes = pace(terms, platform_counts(cjson.decode(ARGV[2])), ARGV[3]), {}
 local due = K.due
-local soon = call('ZRANGEBYSCORE', due, '(' .. ARGV[5], ARGV[6], 'LIMIT', 0, most)
-local last = #soon > 0 and call('ZSCORE', due, soon[#soon]) or ARGV[6]
+local soon = call('ZRANGEBYSCORE', due, '(' .. ARGV[5], ARGV[6], 'WITHSCORES', 'LIMIT', 0, most)
 
 local function is_believed(id)
   local from = call('ZSCORE', K.pushed, id)
@@ -18,8 +17,11 @@ local function is_believed(id)
   return hot.seen > math.max(tonumber(from), since, at - terms.slowest)
 end
 
-for _, id in ipairs(soon) do
-  if is_believed(id) then changes[#changes + 1], changes[#changes + 2] = next_due(now, id, at), id end
+for place = 1, #soon, 2 do
+  local id = soon[place]
+  if not is_lapse(tonumber(soon[place + 1])) and is_believed(id) then
+    changes[#changes + 1], changes[#changes + 2] = next_due(now, id, at), id
+  end
 end
 if #changes > 0 then call('ZADD', due, 'XX', unpack(changes)) end
-return {#soon, #changes / 2, last}
+return {#soon / 2, #changes / 2, soon[#soon] or ARGV[6]}

@@ -1,5 +1,7 @@
--- Lets streamers, as far as they are claimed, not be due again before then: ARGV are when, and ids. As JSON, since to write
--- and to read thousands of arguments takes longer than the whole call.
-local leases = {}
-for at, id in ipairs(cjson.decode(ARGV[2])) do leases[2 * at - 1], leases[2 * at] = ARGV[1], id end
-if #leases > 0 then redis.call('ZADD', K.claimed, 'XX', unpack(leases)) end
+-- Lets those of these who are being asked be due again later: ARGV are when, and ids. As JSON, since to write and to read
+-- thousands of arguments takes longer than the whole call.
+local ids, asked = cjson.decode(ARGV[2]), {}
+for at, due in ipairs(#ids > 0 and call('ZMSCORE', K.due, unpack(ids)) or {}) do
+  if due and is_lapse(tonumber(due)) then asked[#asked + 1] = ids[at] end
+end
+if #asked > 0 then claim_until(tonumber(ARGV[1]), asked) end

@@ -1,6 +1,7 @@
 -- Records observations of streamers of one cell: ARGV are limits, what is known of the other cells of its platform as
 -- [followed, live, ending, learned, when somebody was last read as live], the sums of all pulls, the plain ones as
--- [state, at, ids] rows, the others as rows, and for each plain row the pages of its ids as an array, or nothing.
+-- [state, at, ids] rows and the others as rows, both packed, and for each plain row the pages of its ids as an array, or
+-- nothing.
 -- Plain is "offline" or "replay" without any problem; any other is [id, state, at, session, started, viewers, page,
 -- problem, retry_at]. Each id comes once. Returns the changes, since when all seem to have gone at once, and the counts of
 -- the cell.
@@ -14,7 +15,7 @@ local GONE = {not_found = true, banned = true}
 local RAW = 10 -- behind the fields of a row: what is known of its streamer
 
 local terms, others = cjson.decode(ARGV[1]), cjson.decode(ARGV[2])
-local plain, sightings = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
+local plain, sightings = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
 local platform, told = terms.platform, {changes = {}, others = others, live_read = others[5]}
 local now = pace(terms, platform_counts(others), ARGV[3])
 
@@ -71,11 +72,11 @@ end
 
 -- Makes somebody due whom a list shows, unless they are being asked or were a moment ago.
 local function look(seen, hot)
-  local due = call('ZSCORE', K.due, seen.id)
+  local due = tonumber(call('ZSCORE', K.due, seen.id) or nil)
   local again = hot.state == 'replay' and LISTED_REPLAY or LISTED_AGAIN
-  if not due or seen.at - math.max(hot.seen or 0, hot.asked or 0) < again then return end
+  if not due or is_lapse(due) or seen.at - math.max(hot.seen or 0, hot.asked or 0) < again then return end
   call('SADD', K.shown, seen.id)
-  if tonumber(due) > seen.at then call('ZADD', K.due, seen.at, seen.id) end
+  if due > seen.at then call('ZADD', K.due, seen.at, seen.id) end
 end
 
 local function unsure(seen, hot)
@@ -95,20 +96,23 @@ local function unsure(seen, hot)
 end
 
 -- What the whole batch writes at its end, in one call for each key: values and due times by id.
-local count, names, values, dues = 0, {}, {}, {}
+local count, values, dues = 0, {}, {}
 
 local function note(id, value, due)
-  count = count + 1
-  names[count] = id
-  values[2 * count - 1], values[2 * count] = id, value
-  dues[2 * count - 1], dues[2 * count] = due, id
+  local at = 2 * count + 1
+  count, values[at], values[at + 1], dues[at], dues[at + 1] = count + 1, id, value, due, id
+end
+
+local function is_being_asked(id)
+  local due = call('ZSCORE', K.due, id)
+  return due and is_lapse(tonumber(due))
 end
 
 local function record(seen, raw)
   local hot = raw and reading(raw) or {first = seen.at}
   if seen.at <= math.max(hot.seen or 0, hot.asked or 0) then return end
   -- A check has seen nobody, or is on its way: it knows better than a hint.
-  if terms.source == 'hint' and (hot.ending or call('ZSCORE', K.claimed, seen.id)) then return end
+  if terms.source == 'hint' and (hot.ending or is_being_asked(seen.id)) then return end
   if doubtful(seen, hot) then return look(seen, hot) end
   local due = SURE[seen.state] and sure(seen, hot) or unsure(seen, hot)
   note(seen.id, packed(hot), due)
@@ -152,11 +156,14 @@ local function record_going_on(rows)
     local list = (row[7] == '' or row[7] == (page or '{}')) and same or others
     if row[3] > tonumber(row[RAW]:sub(2, SEEN_END)) then list[#list + 1] = row end
   end
-  local next_counts, at, head = count_viewers(same), nil, nil
+  local next_counts, at, head, due = count_viewers(same), nil, nil, nil
   for _, row in ipairs(same) do
-    if row[3] ~= at then at, head = row[3], LETTER.live .. string.format(SEEN_FORMAT, row[3]) end
+    if row[3] ~= at then
+      at, head = row[3], LETTER.live .. string.format(SEEN_FORMAT, row[3])
+      due = string.format(SCORE_FORMAT, at + now.live)
+    end
     local watching = watched(given(row[6]), next_counts[row[1]] or next_count(row[RAW]))
-    note(row[1], head .. watching .. row[RAW]:sub(WATCHED_END + 1), row[3] + now.live)
+    note(row[1], head .. watching .. row[RAW]:sub(WATCHED_END + 1), due)
   end
   return others
 end
@@ -176,16 +183,18 @@ local function record_rows(rows)
   for _, row in ipairs(record_going_on(going_on)) do record(read(row), row[RAW]) end
 end
 
+local byte, sub = string.byte, string.sub
+
 -- Whoever is where they were is noted without a look at the rest of what is known. Returns the others, as rows.
 local function record_plain(group, pages_text)
   local state, at, ids = group[1], group[2], group[3]
   local head = LETTER[state] .. string.format(SEEN_FORMAT, at)
-  local letter = head:byte()
+  local letter = byte(head)
   local states, next_dues, rest, pages = call('HMGET', K.now, unpack(ids)), dues_of(now, ids, at), {}, nil
-  for number, id in ipairs(ids) do
-    local raw = states[number]
-    if raw and raw:byte() == letter then
-      if raw:sub(1, SEEN_END) < head then note(id, head .. raw:sub(SEEN_END + 1), next_dues[number]) end
+  for number = 1, #ids do
+    local id, raw = ids[number], states[number]
+    if raw and byte(raw) == letter then
+      if sub(raw, 1, SEEN_END) < head then note(id, head .. sub(raw, SEEN_END + 1), next_dues[number]) end
     else
       pages = pages or pages_text and cjson.decode(pages_text) or {}
       rest[#rest + 1] = {id, state, at, '', '', '', pages[number] or ''}
@@ -194,14 +203,21 @@ local function record_plain(group, pages_text)
   return rest
 end
 
--- Who was claimed is followed; of the others only those who are.
-local function drop_unfollowed()
-  if count == 0 or call('ZREM', K.claimed, unpack(names)) == count then return end
-  local all_names, all_values, all_dues = names, values, dues
-  count, names, values, dues = 0, {}, {}, {}
-  for at, follow in ipairs(call('HMGET', K.follows, unpack(all_names))) do
-    if follow then note(all_names[at], all_values[2 * at], all_dues[2 * at - 1]) end
+-- Who is followed is among those who are due, at another time so far. Where anybody is not, of all only those are noted who
+-- are followed.
+local function write()
+  if count == 0 then return end
+  if call('ZADD', K.due, 'XX', 'CH', unpack(dues)) < count then
+    local all_values, all_dues, names = values, dues, {}
+    for at = 1, count do names[at] = dues[2 * at] end
+    count, values, dues = 0, {}, {}
+    for at, follow in ipairs(call('HMGET', K.follows, unpack(names))) do
+      if follow then note(names[at], all_values[2 * at], all_dues[2 * at - 1]) end
+    end
+    if count == 0 then return end
+    call('ZADD', K.due, unpack(dues))
   end
+  call('HSET', K.now, unpack(values))
 end
 
 local rest = {}
@@ -211,11 +227,7 @@ for at, group in ipairs(plain) do
 end
 record_rows(rest)
 record_rows(sightings)
-drop_unfollowed()
-if count > 0 then
-  call('HSET', K.now, unpack(values))
-  call('ZADD', K.due, unpack(dues))
-end
+write()
 return {
   told.changes, told.all_gone and string.format('%.17g', told.all_gone) or '', call('HLEN', K.follows),
   call('ZCARD', K.live), call('ZCARD', K.ending), call('HLEN', K.pull),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from livectl.live import cells, standing, store_follows, store_records
-from livectl.live.lua_scripts import lua_script
+from livectl.live.lua_scripts import ScriptCall, lua_script, run_scripts
 from livectl.units import format_count
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class PushStore:
 
     def make_due(self, platform: str, ids: Sequence[str], now: float) -> None:
         """Those among these who wait for their turn are asked at once."""
-        for cell, some in self._cells.split(platform, ids).items():
-            self._client.zadd(f"{cell.place}due", dict.fromkeys(some, now), xx=True, lt=True)
+        split = self._cells.split(platform, ids)
+        run_scripts(self._client, [ScriptCall("hurry", cell.place, (now, *some)) for cell, some in split.items()])
 
     def doubt(self, platform: str, ids: Sequence[str], until: float) -> None:
         """Those among these of whom the platform tells are asked as ever until they are read after this instant."""
