@@ -218,10 +218,11 @@ def beat(_: int) -> int:
             world.beat(), world.beat()
             while any(each.is_starting for each in world.beats):
                 world.tick()
-            runs, seconds = play(world, cluster.owner(CLOCK), ends=what not in ("no policy", "count: 1000"))
+            runs, seconds, own = play(world, cluster.owner(CLOCK), ends=what not in ("no policy", "count: 1000"))
             world.close()
         share = MANY_RUNS / 60 * seconds / runs
         print(f"{what:<20}{runs:>7,} runs, {seconds / runs * 1e6:.0f} us each of the node that has the schedules")
+        print(f"  and {own / runs * 1e6:.0f} us of the beats")
         print(f"  it bears {60 * runs / seconds:,.0f} a minute, and {MANY_RUNS:,} are {share:.1%} of it", flush=True)
     return 0
 
@@ -235,21 +236,25 @@ def entries_of(what: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def play(world: World, node: ClusterNode, *, ends: bool) -> tuple[int, float]:
-    """How many runs are sent, and the node's CPU seconds, without what it takes when nothing happens. Where it matters,
-    jobs end as soon as they are sent.
+def play(world: World, node: ClusterNode, *, ends: bool) -> tuple[int, float, float]:
+    """How many runs are sent, the node's CPU seconds, without what it takes when nothing happens, and those of the
+    beats. Where it matters, jobs end as soon as they are sent.
     """
     before = cpu_of(node)
     time.sleep(IDLE_S)
-    idle, began, sent = (cpu_of(node) - before) / IDLE_S, time.monotonic(), 0
+    idle, began, sent, own = (cpu_of(node) - before) / IDLE_S, time.monotonic(), 0, 0.0
     before = cpu_of(node)
     for _ in range(PLAYED_S):
         world.clock.wait(1)
-        messages = world.tick()
+        own -= time.process_time()
+        for each in world.beats:
+            each.tick()
+        own += time.process_time()
+        messages = world.collect()
         sent += len(messages)
         for message in messages if ends else ():
             end_job(world, message.task_id)
-    return sent, cpu_of(node) - before - idle * (time.monotonic() - began)
+    return sent, cpu_of(node) - before - idle * (time.monotonic() - began), own
 
 
 def judge(world: LivesOverFailovers) -> int:
