@@ -13,10 +13,10 @@ from livectl.context import CommandContext, pass_command_context
 from livectl.errors import LivectlError, SecretUnsetError, ServerError, SettingsError, mistake_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from livectl.live.follows.edit import FollowEdit, FollowFile
-    from livectl.live.follows.follow_list import FollowList
+    from livectl.live.follows.follow_list import FollowLine, FollowList
     from livectl.live.follows.long_list import LongList
     from livectl.live.views import StreamerView
     from livectl.models import Streamer
@@ -207,14 +207,48 @@ def import_list(context: CommandContext, file: Path, platform: str | None) -> in
       livectl follow import --platform twitch names.txt
     """
     from livectl.live import views
-    from livectl.live.follows import formats
+    from livectl.live.follows import follow_list, formats
 
+    if follow_list.is_long(context.cwd / file):
+        return _import_many(context, file, platform)
     follows = formats.import_file(context.cwd / file, str(file), platform)
     _show_mistakes(context, follows)
     edit = _open_follow_file(context).add(follows.streamers)
     _note(context, "follow", edit)
-    context.show(views.import_view(edit, len(follows.refused)))
+    context.show(views.import_view(len(edit.changed), len(edit.unchanged), len(follows.refused), edit.changed))
     return 1 if follows.refused else 0
+
+
+def _import_many(context: CommandContext, file: Path, platform: str | None) -> int:
+    """The same of a list that is too long to be held: it is read several times, and its mistakes are told the first."""
+    from livectl import render
+    from livectl.live import views
+    from livectl.live.follows import formats
+    from livectl.live.follows.long_list import LongList
+    from livectl.live.store_follows import chunks
+    from livectl.models import Streamer
+
+    def lines() -> Iterator[FollowLine]:
+        return formats.import_lines(context.cwd / file, str(file), platform)
+
+    long = LongList(context.cwd / file, str(file), context.say, lines())
+    telling = iter([long.pages()])
+
+    def read() -> Iterable[Streamer]:
+        if pages := next(telling, None):
+            return (streamer for page in pages for streamer in page.streamers)
+        return (line.streamer for line in lines() if isinstance(line.streamer, Streamer))
+
+    new = _open_follow_file(context).add_many(read)
+    if new.added:
+        context.note_change("follow", f"{new.added} of {file}")
+    view = views.import_view(new.added, new.known, long.refused)
+    if context.json:
+        pages = (render.View(views.streamers_json(some), str) for some in chunks(new.among(read())))
+        context.write(render.json_around(view, "added", (render.as_json(page).strip()[1:-1] for page in pages)))
+    else:
+        context.show(view)
+    return 1 if long.refused else 0
 
 
 @command.command("export")

@@ -375,11 +375,10 @@ def _found_text(streamer: StreamerView, now: float) -> str:
     return ", ".join(filter(None, (streamer.name, state))) + (f": {_title_text(streamer)}" if streamer.live else "")
 
 
-def import_view(edit: FollowEdit, refused: int) -> View:
+def import_view(added: int, known: int, refused: int, streamers: Sequence[Streamer] = ()) -> View:
     """How many streamers an import added."""
-    added, known = len(edit.changed), len(edit.unchanged)
     text = f"{added} added, {known} followed already, {refused} refused"
-    return render.sentence(text, {"added": streamers_json(edit.changed), "known": known, "refused": refused})
+    return render.sentence(text, {"added": streamers_json(streamers), "known": known, "refused": refused})
 
 
 def streamers_json(streamers: Sequence[Streamer]) -> list[dict[str, Any]]:

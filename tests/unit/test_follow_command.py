@@ -114,6 +114,41 @@ def test_import_follows_the_good_and_tells_the_bad(folder: Path) -> None:
     assert json.loads(run(folder, "import", "list.txt", "--json")[1]) == {"added": [], "known": 2, "refused": 1}
 
 
+@pytest.mark.parametrize("name", ["follows.yaml", "mine.txt", "mine.csv", "new/mine.yaml", "new/mine.csv"])
+def test_a_long_list_is_imported_as_a_short_one_is(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (folder / "livectl.yaml").write_text(f"follows: {name}\n")
+    texts = {"follows.yaml": FILE, "mine.txt": "# mine\ndemo/ada", "mine.csv": "name,url\nAda,demo/ada\n"}
+    people = "".join(f"{{url: demo/u{number}, name: 'U, {number}'}}\n" for number in range(2300))
+    wanted = "follows:\n" + people.replace("{", "- {") + "- demo/ada\n- hello\n- demo/u7\n- twitch/foo\n"
+    (folder / "list.yaml").write_text(wanted)
+    found = []
+    for long in (False, True):
+        monkeypatch.setattr(follow_list, "LONG_BYTES", -1 if long else 10**9)
+        for json_words in ((), ("--json",)):
+            path = folder / name
+            path.unlink(missing_ok=True)
+            if name in texts:
+                path.write_text(texts[name])
+            code, out, err = run(folder, "import", "list.yaml", *json_words)
+            assert (code, "list.yaml:2303:3: not the address" in err) == (1, True)
+            assert "is followed by line 9 already" in err
+            found.append((out, path.read_text()))
+    assert found[:2] == found[2:]
+    added = json.loads(found[1][0])
+    assert (len(added["added"]), added["refused"]) == (2302 - added["known"], 1)
+    assert added["known"] == {"follows.yaml": 2, "mine.txt": 1, "mine.csv": 1}.get(name, 0)
+
+
+def test_of_a_long_import_nothing_is_written_that_does_not_read_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_list, "LONG_BYTES", -1)
+    (folder / "follows.yaml").write_text(text := "[demo/ada]\n")
+    (folder / "list.txt").write_text("demo/eve\n")
+    code, _, err = run(folder, "import", "list.txt")
+    assert (code, "only people change" in err, (folder / "follows.yaml").read_text()) == (3, True, text)
+
+
 def test_the_settings_name_the_file(folder: Path) -> None:
     (folder / "livectl.yaml").write_text("follows: people/mine.txt\n")
     run(folder, "add", "demo/eve")

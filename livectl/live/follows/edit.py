@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from codecs import BOM_UTF8
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -13,16 +14,19 @@ import msgspec
 
 from livectl.atomic_write import changing, replacing
 from livectl.errors import FileError, LivectlError, SettingsError
+from livectl.live.cells import bucket_of
 from livectl.live.follows import follow_list, formats, lines
 from livectl.live.follows.entries import Meaning, find_cut, same_entries
 from livectl.live.follows.lines import TABLE_SUFFIX
+from livectl.live.list_spool import Row, Spool
+from livectl.live.store_follows import chunks
+from livectl.models import Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from livectl.live.follows.follow_list import FollowLine
-    from livectl.models import Streamer
 
 NEW_FILE_TEXT = "# livectl: whom you follow. An address as your browser shows it, or platform/id.\n\nfollows:\n"
 INDENT = "  "
@@ -41,11 +45,31 @@ class FollowEdit(NamedTuple):
     unchanged: tuple[Streamer, ...] = ()  # followed already, or not followed
 
 
+class NewOnes(NamedTuple):
+    """Who of many is not on the list: by their numbers, in order; and how many are on it."""
+
+    numbers: Sequence[int]
+    known: int
+
+    @property
+    def added(self) -> int:
+        return len(self.numbers)
+
+    def among(self, streamers: Iterable[Streamer]) -> Iterator[Streamer]:
+        """The same, out of all of these."""
+        numbers = iter(self.numbers)
+        number = next(numbers, None)
+        for at, streamer in enumerate(streamers):
+            if at == number:
+                yield streamer
+                number = next(numbers, None)
+
+
 class _Change(NamedTuple):
     """Other lines for the entries that begin at some lines of the file, and what comes behind all of it."""
 
-    rewrites: Mapping[int, Callable[[list[str]], list[str]]]
-    added: str = ""
+    rewrites: Mapping[int, Callable[[list[str]], Iterable[str]]]
+    added: Iterable[str] = ()
     keep: bool = True  # what the file has so far
 
     def lines(self, file: BinaryIO, *, is_yaml: bool) -> Iterator[bytes]:
@@ -85,6 +109,15 @@ class FollowFile:
         with changing(self.path, self.name):
             return self._add(streamers)
 
+    def add_many(self, read: Callable[[], Iterable[Streamer]]) -> NewOnes:
+        """The same of however many: each call of `read` begins to read them anew."""
+        with changing(self.path, self.name):
+            last, new = self._find_new(read())
+            if new.added:
+                keys = (streamer.key for streamer in new.among(read()))
+                self._write(self._addition(last, new.among(read())), Meaning(_key, added=keys))
+            return new
+
     def remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
         """Takes out every entry of these, also those that are no streamer and are shown under such a name."""
         with changing(self.path, self.name):
@@ -109,6 +142,25 @@ class FollowFile:
         if new:
             self._write(self._addition(last, new), Meaning(_key, added=[streamer.key for streamer in new]))
         return FollowEdit(tuple(new), tuple(streamer for key, streamer in wanted.items() if key in known))
+
+    def _find_new(self, streamers: Iterable[Streamer]) -> tuple[FollowLine | None, NewOnes]:
+        """The last line of the list, and who is not on it."""
+        last: FollowLine | None = None
+        with closing(Spool()) as there, closing(Spool()) as wanted:
+            for line in self._lines():
+                last = line
+                if isinstance(line.streamer, Streamer):
+                    there.add(_bucket(line.streamer), Row(line.streamer.id, ""))
+            for number, streamer in enumerate(streamers):
+                wanted.add(_bucket(streamer), Row(streamer.id, "", (number, 0)))
+            numbers, known = array("Q"), 0
+            for bucket in wanted.buckets():
+                names, first = {row.name for row in there.rows(bucket)}, dict[str, int]()
+                for row in wanted.rows(bucket):
+                    first.setdefault(row.name, row.place[0])
+                known += len(first.keys() & names)
+                numbers.extend(number for name, number in first.items() if name not in names)
+        return last, NewOnes(array("Q", sorted(numbers)), known)
 
     def _remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
         unwanted = {streamer.key: streamer for streamer in streamers}
@@ -156,18 +208,18 @@ class FollowFile:
         long = find_cut(self.path, self.name, self._suffix)
         return long.lines_about(keys) if long else self._lines()
 
-    def _addition(self, last: FollowLine | None, new: list[Streamer]) -> _Change:
+    def _addition(self, last: FollowLine | None, new: Iterable[Streamer]) -> _Change:
         if self._suffix == TABLE_SUFFIX:
-            return _Change({}, formats.rows_for(self._beginning(), new))
+            return _Change({}, _more_rows(self._beginning(), new))
         if not self._is_yaml:
-            return _Change({}, formats.as_text(new))
+            return _Change({}, map(formats.as_text, chunks(new)))
         if last is None:
             text = follow_list.decode(follow_list.read_content(self.path, self.name), self.name)
             return _Change({}, _with_first_entries(_split_lines(text or NEW_FILE_TEXT), new), keep=False)
 
-        def go_on(entry: list[str]) -> list[str]:
+        def go_on(entry: list[str]) -> Iterable[str]:
             indent = entry[0].partition("-")[0]
-            return [*entry, *(f"{indent}- {formats.render_entry(streamer)}\n" for streamer in new)]
+            return chain(entry, (f"{indent}- {formats.render_entry(streamer)}\n" for streamer in new))
 
         return _Change({last.location[0]: go_on})
 
@@ -182,7 +234,7 @@ class FollowFile:
         with replacing(self.path) as new:
             with suppress(FileNotFoundError), self.path.open("rb") as old:
                 new.writelines(change.lines(old, is_yaml=self._is_yaml))
-            new.write(change.added.encode())
+            new.writelines(text.encode() for text in change.added)
             new.flush()
             try:
                 is_as_meant = self._reads_as_meant(Path(new.name), change, meaning)
@@ -237,16 +289,28 @@ def _split_lines(text: str) -> list[str]:
     return [f"{line}\n" for line in text.removesuffix("\n").split("\n")]
 
 
-def _with_first_entries(lines: list[str], new: list[Streamer]) -> str:
+def _bucket(streamer: Streamer) -> tuple[str, int]:
+    return streamer.platform, bucket_of(streamer.id)
+
+
+def _more_rows(beginning: str, new: Iterable[Streamer]) -> Iterator[str]:
+    """Rows for a table that begins so; for an empty one its headings as well."""
+    for some in chunks(new):
+        rows = formats.rows_for(beginning, some)
+        yield rows
+        beginning = beginning if beginning.strip() else rows
+
+
+def _with_first_entries(lines: list[str], new: Iterable[Streamer]) -> Iterator[str]:
     """Adds the first entries to an empty list."""
     at = next(
         (number for number, line in enumerate(lines) if follow_list.strip_comment(line) in EMPTY_LIST_LINES), None
     )
-    entries = [f"{INDENT}- {formats.render_entry(streamer)}\n" for streamer in new]
+    entries = (f"{INDENT}- {formats.render_entry(streamer)}\n" for streamer in new)
     if at is None:
-        return "".join([*lines, "follows:\n", *entries])
+        return chain(lines, ["follows:\n"], entries)
     head = lines[at].replace(follow_list.strip_comment(lines[at]), "follows:", 1)
-    return "".join([*lines[:at], head, *entries, *lines[at + 1 :]])
+    return chain(lines[:at], [head], entries, lines[at + 1 :])
 
 
 def _write_tags(line: FollowLine, tags: Sequence[str], entry: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from livectl.live import platforms
 from livectl.live.follows import follow_list, lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from livectl.live.follows.follow_list import FollowLine
@@ -77,7 +77,7 @@ class Meaning(NamedTuple):
 
     shown: Callable[[FollowLine], object]  # what counts of a line
     changed: Callable[[FollowLine], Sequence[object]] | None = None  # what comes of it; without, it stays
-    added: Sequence[object] = ()  # behind all of them
+    added: Iterable[object] = ()  # behind all of them; read once
 
     def of(self, line: FollowLine) -> Sequence[object]:
         return self.changed(line) if self.changed else [self.shown(line)]
