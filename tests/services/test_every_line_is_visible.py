@@ -22,12 +22,15 @@ from livectl.ops.deployment import Deployment
 from livectl.ops.protocol.keys import layout_from_settings
 from livectl.web import server
 from tests.support.fake_platforms import Fakes
+from tests.support.patience import servers_are_waited_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from flask.testing import FlaskClient
+
+__all__ = ["servers_are_waited_for"]
 
 FILE = """\
 follows:
