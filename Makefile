@@ -18,9 +18,9 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
-# What needs no processes of its own, on another Python: make test-light PYTHON=python3.13 VENV=.venv-3.13
-test-light: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS) $(LIGHT)
+# What needs no whole system, on another Python: make test-light PYTHON=python3.13 VENV=.venv-3.13
+test-light: $(VENV)/.test-light
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(LIGHT)
 
 # What livectl knows of Celery's formats, on the lowest Celery, kombu and redis-py that setup.cfg allows.
 test-contract: $(VENV)-lowest/.contract
@@ -91,6 +91,11 @@ $(VENV)/.run: setup.cfg pyproject.toml
 $(VENV)/.docs: $(VENV)/.run
 	@echo "Installing what the site needs into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.test-light: $(VENV)/.run
+	@echo "Installing what the tests without processes need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-light]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
