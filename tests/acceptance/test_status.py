@@ -20,6 +20,7 @@ from livectl.ops.jobs.status import StatusLookup
 from livectl.ops.services import health
 from livectl.ops.services.health import Probe
 from tests.support.celery_project import Project
+from tests.support.processes import answer_once
 from tests.support.waiting import becomes, wait_for
 
 if TYPE_CHECKING:
@@ -223,7 +224,8 @@ def test_a_broker_that_lets_in_and_says_nothing_is_told_in_time(tmp_path: Path, 
         project = Project(tmp_path, f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}", store_url)
         every = (["status", NOWHERE], ["queues"], ["workers"], ["call", "proj.add", "1"])
         with ThreadPoolExecutor() as beside_each_other:
-            for ran in beside_each_other.map(lambda words: project.livectl(*words), every):
+            ask = partial(answer_once, "-A", "proj", cwd=tmp_path, environ=project.environ)
+            for ran in beside_each_other.map(lambda words: ask(*words), every):
                 assert (ran.returncode, "no answer in time" in ran.stderr) == (4, True)
         project.close()
 

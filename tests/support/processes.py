@@ -105,15 +105,16 @@ def answer(*words: str, cwd: Path, environ: Mapping[str, str]) -> subprocess.Com
 
     It gives servers up in seconds, as a person wants it: on a busy machine it is tried a few times.
     """
-    ran = _answer_once(*words, cwd=cwd, environ=environ)
+    ran = answer_once(*words, cwd=cwd, environ=environ)
     for _ in range(TRIES - 1):
         if ran.returncode != SERVER_AWAY or "no answer in time" not in ran.stderr:
             break
-        ran = _answer_once(*words, cwd=cwd, environ=environ)
+        ran = answer_once(*words, cwd=cwd, environ=environ)
     return ran
 
 
-def _answer_once(*words: str, cwd: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def answer_once(*words: str, cwd: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The same where servers never answer in time, and need not be asked again to say so."""
     whole = {**os.environ, **environ}
     if not _alone.acquire(blocking=False):  # another thread of this test waits for a command
         argv = [sys.executable, "-m", "livectl", *words]
