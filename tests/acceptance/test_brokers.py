@@ -48,7 +48,7 @@ def note(self, name):
 """
 
 
-@pytest.fixture(params=["valkey", "redis", "rabbitmq"])
+@pytest.fixture(params=["valkey", pytest.param("redis", marks=pytest.mark.soak), "rabbitmq"])
 def broker(request: pytest.FixtureRequest, store_url: str, tmp_path: Path, rabbitmq: RabbitMQ) -> Iterator[str]:
     """The embedded server's kind on a unix socket, Redis over TCP, RabbitMQ."""
     if request.param == "valkey":

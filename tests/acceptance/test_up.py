@@ -258,7 +258,7 @@ def status_of(url: str) -> int:
 
 
 def test_killed_it_leaves_no_orphan_and_the_next_one_starts(tmp_path: Path, home_environ: dict[str, str]) -> None:
-    for pool in ("prefork", "threads", "threads"):
+    for pool in ("prefork", "threads"):
         with livectl("-v", "up", "-P", pool, "-c", "2", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
             members = commands_below(up.process.pid)
@@ -318,7 +318,14 @@ def test_running_jobs_end_first(tmp_path: Path, slow: dict[str, str], store_url:
 
 @pytest.mark.parametrize(
     ("pool", "queued", "unacked"),
-    [("prefork", 1, 0), ("threads", 1, 0), ("gevent", 0, 1), ("eventlet", 0, 1), ("solo", 0, 1)],
+    [
+        ("prefork", 1, 0),
+        ("eventlet", 0, 1),
+        ("solo", 0, 1),
+        # tests/acceptance/test_background.py stops these with a job in their hands as well
+        pytest.param("threads", 1, 0, marks=pytest.mark.soak),
+        pytest.param("gevent", 0, 1, marks=pytest.mark.soak),
+    ],
 )
 def test_a_job_that_outlasts_its_time_is_kept(
     tmp_path: Path, slow: dict[str, str], store_url: str, pool: str, queued: int, unacked: int
