@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).parents[2]
-STEP = 5  # seconds of the world from sweep to sweep
+STEP = 10  # seconds of the world from sweep to sweep
 LENGTH, AFTER = 600, 400  # seconds of the plan, and those after it in which everything comes to rest
 NUMBERS = [str(1000 + number) for number in range(200)]
 IDS = {
