@@ -35,7 +35,7 @@ def check_follow_list(facts: Facts) -> Iterator[Finding]:
             level="bad",
             title="The follow list cannot be read",
             evidence=f"{facts.platforms.list_problem}\nthe last one that could be read stays in force",
-            cure="Mend the place that is named.",
+            cure="Mend the place that is named; `livectl follow add` makes a file that is not there.",
         )
 
 

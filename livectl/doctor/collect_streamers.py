@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from livectl import redis_client
+from livectl import settings as livectl_settings
 from livectl.doctor.facts import AlertFacts, FailingTarget, PlatformFacts, StoreUnfit
 from livectl.errors import ServerAwayError, ServerError
 from livectl.file_stamp import read_stamp
@@ -66,9 +67,15 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         waiting=len(new),
         list_changed=stamp.placed_at if new and stamp else None,
         list_path=str(settings.follows),
-        list_problem=waiting.problem,
+        list_problem=waiting.problem or _find_missing(settings),
         without_key=tuple(name for name in sorted(names) if polling.lacks_key(settings, name)),
     )
+
+
+def _find_missing(settings: Settings) -> str:
+    """Says that the follow list is not there which the settings name; where they name none, a new user has none."""
+    is_named = settings.sources["follows"] != livectl_settings.DEFAULT_SOURCE
+    return f"{settings.follows}: no such file" if is_named and not settings.follows.exists() else ""
 
 
 class LongestInTrouble(NamedTuple):

@@ -143,7 +143,8 @@ def describe_follows(path: Path, name: str) -> str:
     if follows is None:
         return f"the long list of {name}: livectl live"
     if not follows:
-        return "nobody yet: livectl follow add ADDRESS"
+        whom = "nobody yet" if path.exists() else f"nobody yet, there is no {name}"
+        return f"{whom}: livectl follow add ADDRESS"
     return f"{format_count(len(follows), 'streamer')} of {name}: {_some(list(follows), len(follows))}"
 
 

@@ -132,3 +132,11 @@ def test_beats_of_two_apps_that_take_one_name_for_one_entry(store_url: str, tmp_
         [(entry, senders)] = collect_state.read_beats(Address.parse(store_url)).shared_entries.items()
     assert entry == "digest"
     assert all(f"{task} by " in senders for task in ("t.note", "u.note"))
+
+
+def test_a_follow_list_that_the_settings_name_and_that_is_not_there_is_named(store_url: str, tmp_path: Path) -> None:
+    assert findings(store_url, tmp_path, 1.0) == []  # of a new user
+    (tmp_path / "livectl.yaml").write_text("follows: lists/mine.txt\n")
+    (finding,) = findings(store_url, tmp_path, 1.0)
+    assert finding[0] == "follows-broken"
+    assert f"{tmp_path}/lists/mine.txt: no such file" in finding[1]

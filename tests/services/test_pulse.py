@@ -177,6 +177,8 @@ def test_of_a_long_follow_list_it_is_told_that_it_has_changed(world: World, monk
     world.follows.write_text("follows: [demo/ada, demo/eve]\n" * 2)
     assert told(world.read().events) == []
     assert describe_follows(world.follows, "follows.yaml") == "the long list of follows.yaml: livectl live"
+    world.follows.unlink()
+    assert describe_follows(world.follows, "f.yaml") == "nobody yet, there is no f.yaml: livectl follow add ADDRESS"
     world.follows.write_text("follows: [demo/ada]\n")
     again = [("file", "follows.yaml read again: too long to say what changed")]
     assert told(_read_when_settled(world)) == again
