@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "url", "name", "title", "platform", "id", "started", "category", "kind", "viewers", "cover", "avatar", "usual",
-    "recording",
+    "recording", "details",
 )  # fmt: skip
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # doubled braces stand for themselves
 MAX_QUOTED_CHARS = 40

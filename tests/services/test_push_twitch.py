@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from livectl.address import Exit
@@ -113,6 +114,18 @@ def began(store: Store) -> list[str]:
 
 def wait_until_covered(push_store: PushStore, count: int) -> None:
     wait_for(lambda: len(push_store.covered("twitch")) == count and push_store.health("twitch").is_heard(time.time()))
+
+
+def test_what_mends_a_problem_is_said_beside_it(fakes: Fakes, client: redis.Redis) -> None:
+    said: list[str] = []
+    service = PushService(
+        msgspec.structs.replace(push_settings(fakes), platforms={}), client, lambda: None, said.append
+    )
+    service.step(time.time())
+    service.step(time.time())
+    service.close()
+    cure = "Set client_id and client_secret under platforms.twitch in livectl.yaml."
+    assert said == [f"twitch: it tells only an application of yours. {cure}"]
 
 
 def test_a_go_live_is_recorded_with_all_that_the_site_answers(

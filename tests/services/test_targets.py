@@ -14,7 +14,7 @@ import pytest
 
 from livectl import redaction, settings, yamlfile
 from livectl.errors import FileError
-from livectl.live.alerts import apprise_target, command_target, message, targets, webhook_target
+from livectl.live.alerts import apprise_target, command_target, message, outbox, targets, webhook_target
 from livectl.live.alerts.message import Alert
 from livectl.models import Change, Response
 from livectl.secret import Secret
@@ -107,6 +107,15 @@ def test_a_command_gets_words_and_no_shell(tmp_path: Path) -> None:
     outcome = command_target.CommandSender("t", target, "UTC").send(alert(title="--exec=`rm`", id="../ada"))
     assert outcome.sent, outcome.detail
     assert Path(out).read_text() == "Ada| --exec=`rm`|.._ada.ts|https://example.org/ada|$(id);{x}"
+
+
+def test_a_command_is_told_of_a_run_what_is_wrong_and_where_to_look(tmp_path: Path) -> None:
+    code = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('|'.join(sys.argv[2:]))"
+    words = (sys.executable, "-c", code, str(tmp_path / "out"), "{title}", "{details}")
+    report = outbox.reported_change("nightly", "failed", "nightly failed", "ValueError: no\nlivectl runs nightly", 1.0)
+    told = Alert(target="t", kind="job", title="t", body="b", first="1-0", last="1-0", changes=(report,))
+    assert command_target.CommandSender("t", settings.Target(command=words), "UTC").send(told).sent
+    assert (tmp_path / "out").read_text() == "nightly failed|ValueError: no livectl runs nightly"
 
 
 def test_a_command_is_ended_when_its_time_is_over(tmp_path: Path) -> None:

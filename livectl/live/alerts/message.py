@@ -158,6 +158,7 @@ def placeholder_values(change: Change, zone: str, usual: str = "") -> dict[str, 
         "avatar": web_address(change.avatar),
         "usual": usual,
         "recording": recording_address(change),
+        "details": change.before if change.kind == "reported" else "",
     }
     return {name: single_line(text) for name, text in values.items()}
 

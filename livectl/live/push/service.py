@@ -90,7 +90,7 @@ class PushService:
                 problem, cure = error.message, error.hint or ""
             if source.is_keeper or problem:
                 self._push_store.note_problem(platform, problem, cure, now)
-                self._tell(platform, problem)
+                self._tell(platform, problem, cure)
 
     def close(self) -> None:
         for source in self._sources.values():
@@ -118,8 +118,8 @@ class PushService:
                 log.exception("what was told cannot be recorded")
             waiting = []
 
-    def _tell(self, about: str, problem: str) -> None:
-        """Says what is new."""
+    def _tell(self, about: str, problem: str, cure: str = "") -> None:
+        """Says what is new, and what helps."""
         if problem != self._problems.get(about, ""):
-            self._say(f"{about}: {problem or 'it works'}")
+            self._say(f"{about}: {problem or 'it works'}{f'. {cure}' if cure else ''}")
         self._problems[about] = problem
