@@ -23,7 +23,11 @@ REFUSALS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "The embedded broker says so when its disk is full: make room. Any other: look at its replicas.",
     ),
     (("MASTERDOWN",), "takes nothing", "Look at the replicas of that server."),
-    (("CLUSTERDOWN",), "is a cluster that does not work", "`redis-cli --cluster check` says which nodes it lacks."),
+    (
+        ("CLUSTERDOWN",),
+        "is a cluster that does not work",
+        "`redis-cli --cluster check HOST:PORT` says which nodes it lacks.",
+    ),
     (
         ("TTL exhausted",),
         "is a cluster whose nodes send each other what is asked",

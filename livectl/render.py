@@ -19,6 +19,7 @@ COLUMN_GAP = "  "
 LEAST_TEXT_CHARS = 10  # a column of text that is narrower says nothing
 LEAST_STATE_CHARS = 14  # of the longest state, "not understood"; what follows it may go
 LEAST_CUT_CHARS = 2  # where even the columns that have to be there do not fit
+WIDE_SHOWS_ALL = "--wide shows all"
 HEADING_LINES = 2  # of a table: the headings and the rule below them
 
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"  # those that a terminal's theme chooses
@@ -200,8 +201,8 @@ class Table:
     def _left_out_lines(self, shown: Mapping[int, int], text_format: TextFormat) -> list[str]:
         names = [column.heading for number, column in enumerate(self._columns) if number not in shown]
         is_cut = names or any(shown[number] < width for number, width in enumerate(self._widths))
-        notes = [f"not shown: {', '.join(names)}; --wide shows all"] if names else []
-        notes += [self._if_cut] if self._if_cut and is_cut else []
+        notes = [f"not shown: {', '.join(names)}; {WIDE_SHOWS_ALL}"] if names else []
+        notes += [self._if_cut] if self._if_cut and is_cut and self._if_cut not in "".join(notes) else []
         return [line for note in notes for line in Paragraph(note, colour=DIM).lines(text_format)]
 
     def _fitting_widths(self, width: int) -> dict[int, int]:

@@ -79,7 +79,7 @@ class PlatformView:
 
 def _platforms_view(settings: Settings, healths: Mapping[str, PlatformHealth]) -> View:
     from livectl.live import platforms
-    from livectl.render import Column, table
+    from livectl.render import WIDE_SHOWS_ALL, Column, table
 
     columns = (
         Column("platform", "whole"),
@@ -94,7 +94,7 @@ def _platforms_view(settings: Settings, healths: Mapping[str, PlatformHealth]) -
         (view.platform, str(view.batch or ""), view.budget, _watch_words(view), _key_words(view)) for view in views
     ]
     rows = [(*row, view.problem or _site(view)) for row, view in zip(words, views, strict=True)]
-    return table(columns, rows, views, empty="no platforms")
+    return table(columns, rows, views, empty="no platforms", if_cut=WIDE_SHOWS_ALL)
 
 
 def _address_view(streamer: Streamer) -> View:

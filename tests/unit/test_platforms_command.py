@@ -40,7 +40,9 @@ def test_all_are_listed_with_how_they_are_asked(
     assert (rows["kick"]["key"], rows["kick"]["key_set"], rows["douyu"]["key"]) == ("needed", [], "none")
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["platforms"]) == 0
-    assert "asked, push" in capsys.readouterr().out, "how it is watched has room in a small terminal"
+    shown = capsys.readouterr().out
+    assert "asked, push" in shown, "how it is watched has room in a small terminal"
+    assert shown.endswith("--wide shows all\n"), "the names of some keys have not"
 
 
 @pytest.mark.parametrize(

@@ -130,3 +130,12 @@ def test_rows_are_put_into_an_object_piece_by_piece() -> None:
     pieces = list(render.json_around(view, "rows", iter(['{"a":1},{"a":2}', '{"a":3}'])))
     assert json.loads("".join(pieces)) == {"total": 3, "rows": [{"a": 1}, {"a": 2}, {"a": 3}], "also": "x"}
     assert json.loads("".join(render.json_around(view, "rows", iter([])))) == {"total": 3, "rows": [], "also": "x"}
+
+
+def test_what_shows_the_rest_is_said_once() -> None:
+    view = render.table(["name", Column("error")], [("a", "x" * 60)], [], empty="", if_cut=render.WIDE_SHOWS_ALL)
+    assert render.as_text(view, colour=False, width=40).endswith("…\n--wide shows all\n")
+    assert "--wide" not in render.as_text(view, colour=False, width=80)
+    columns = [Column("name"), Column("error"), Column("much", rank=1, least=30)]
+    view = render.table(columns, [("a", "x" * 60, "y" * 60)], [], empty="", if_cut=render.WIDE_SHOWS_ALL)
+    assert render.as_text(view, colour=False, width=40).endswith("not shown: much; --wide shows all\n")

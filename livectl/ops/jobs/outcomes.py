@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from livectl.render import Column, View, table
+from livectl.render import WIDE_SHOWS_ALL, Column, View, table
 from livectl.units import format_precise_duration
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_table(runs: Sequence[JobLogEntry], zone: str, name: str = "") -> View:
     ]
     whose = f" of {name}" if name else ""
     empty = f"No runs{whose} yet: beat notes what it sends, and workers that livectl starts how it ends."
-    return table(columns, rows, [run_fields(run) for run in runs], empty=empty)
+    return table(columns, rows, [run_fields(run) for run in runs], empty=empty, if_cut=WIDE_SHOWS_ALL)
 
 
 def run_fields(run: JobLogEntry) -> dict[str, Any]:
