@@ -242,7 +242,8 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
         if connection.transport.driver_type == "redis":  # which knows of no queue that is empty, and of no consumers
             measured = _with_empty_queues(measured, names or sorted({*deployment.layout.queues, *read_queues}), reads)
         waiting = rabbitmq_held.count_waiting(connection.default_channel) if deployment.on_rabbitmq else 0
-    notes = [f"{deployment.transport} tells neither priorities nor what is unacknowledged, nor a message's age"]
+    broker = "RabbitMQ" if deployment.on_rabbitmq else deployment.transport
+    notes = [f"{broker} tells neither priorities nor what is unacknowledged, nor a message's age"] if measured else []
     if waiting:
         notes.append(f"of all apps there, {format_count(waiting, 'job')} wait for their time")
     processed = _ask_processed(deployment, None) if reads else {}

@@ -138,7 +138,7 @@ def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
         )
         rate_cells = (_rate_text(rate.inward), _rate_text(rate.outward)) if rate else ("?", "?") if rates else ()
         rows.append((queue.name, *("?" if count is None else str(count) for count in counts), *rate_cells))
-    return table(columns, rows, depths.queues, empty="No queues: nothing was ever sent to this broker.")
+    return table(columns, rows, depths.queues, empty="No queues: nothing of this app waits or is read there.")
 
 
 def message_table(messages: Sequence[JobMessage], *, more: str = "") -> View:
