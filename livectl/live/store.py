@@ -53,6 +53,7 @@ OUTBOX_KEY, TARGETS_KEY = f"{COMMON}outbox", f"{COMMON}targets"
 DEAD_LETTERS_KEY = "livectl:dead"  # of ops; they are only counted here
 MAX_BATCH = 500  # ids in one call: some 30 ms of the server's time where all of them go live, or end
 LEARNED_AT_ONCE = 500  # streamers: some 5 ms of the server's time
+FORGOTTEN_AT_ONCE = 1_000  # streamers: some 2 ms of the server's time
 TRIMMED_AT_ONCE = 10_000  # changes
 DAY_SECONDS = 86_400
 SESSION_KEEP_SECONDS = 400 * DAY_SECONDS
@@ -430,9 +431,9 @@ class Store:
 
     def _forget_unfollowed(self, cell: Cell, before: float) -> int:
         """Forgets also why targets were told or not told of them."""
-        forget_script, forgotten = lua_script(self._client, "forget"), 0
-        for rows in scan_hash(self._client, cell.place + "now"):
-            ids = forget_script(cell.place, before, *rows)
+        forget_script, cursor, forgotten = lua_script(self._client, "forget"), "", 0
+        while cursor != "0":
+            cursor, ids = forget_script(cell.place, cursor or "0", FORGOTTEN_AT_ONCE, before)
             forgotten += len(ids)
             pipe = self._client.pipeline(transaction=False)
             for target in self._client.hkeys(TARGETS_KEY) if ids else ():

@@ -359,6 +359,18 @@ def test_unfollowing_keeps_history_for_400_days(store: Store) -> None:
     assert store.sessions("demo", ["ada"])["ada"] == []
 
 
+def test_of_many_those_are_forgotten_who_are_not_followed_and_were_not_asked_since(store: Store) -> None:
+    names = [f"n{number:05}" for number in range(6_000)]
+    store.set_followed([Streamer(platform="demo", id=name) for name in names], START)
+    for state, some, at in ((State.OFFLINE, names, 1.0), (State.UNKNOWN, names[::3], 2 * DAY)):
+        store.record(LIMITS, [Observation(platform="demo", id=name, state=state, at=START + at) for name in some])
+    store.set_followed([Streamer(platform="demo", id=name) for name in names[:3_000]], START + 3 * DAY)
+    forgotten = [name for number, name in enumerate(names) if number >= 3_000 and number % 3]
+    assert store.prune(START + 401 * DAY, START) == len(forgotten)
+    known = {record.id for record in store.find_streamers("demo", names) if record.state}
+    assert known == set(names) - set(forgotten)
+
+
 def test_following_again_finds_the_session_still_on(store: Store) -> None:
     record_kinds(store, BEFORE, LIVE)
     store.set_followed([], START + 20)
