@@ -214,15 +214,12 @@ def send_home(client: Any, strays: Iterable[Strays]) -> None:
             standing.refresh(client, cells, own)
 
 
-def put_in_place(client: Any, cells: Sequence[Cell], now: float) -> list[str]:
-    """Gives everybody of these cells the place that readers look at; returns who had another."""
+def put_in_place(client: Any, cells: Sequence[Cell], now: float) -> int:
+    """Gives everybody of these cells the place that readers look at; returns how many had another."""
     place = lua_script(client, "place")
-    return [
-        each
-        for cell in cells
-        for rows in scan_hash(client, f"{cell.place}follows")
-        for each in place(cell.place, now, 1, *rows)
-    ]
+    return sum(
+        len(place(cell.place, now, 1, *rows)) for cell in cells for rows in scan_hash(client, f"{cell.place}follows")
+    )
 
 
 def _is_older(client: Any) -> bool:
