@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from livectl.cli import main
+from livectl.context import CommandContext
+from tests.support.fresh_python import Ran
 from tests.support.waiting import HANG_SECONDS
-from tests.unit.test_migration_cases import parse_case, read_files, run_migrate
+from tests.unit.test_migration_cases import parse_case, read_files
 
 SUITES = {
     "django": ["manage.py", "test"],
@@ -20,12 +24,21 @@ SUITES = {
 }
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def run_suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-B", *arguments]
     return subprocess.run(
-        argv, cwd=folder, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+        argv, cwd=folder, env=ENVIRON, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
+
+
+def livectl(folder: Path, *words: str) -> Ran:
+    """In this process: what a proof imports of a project is in another one anyway."""
+    out, err = io.StringIO(), io.StringIO()
+    code = main(words, CommandContext(ENVIRON, folder, out, err))
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(params=SUITES)
@@ -39,28 +52,28 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
 
 def test_a_project_is_migrated_proven_and_its_own_tests_pass(project: tuple[str, Path]) -> None:
     kind, folder = project
-    suite = run(folder, *SUITES[kind])
+    suite = run_suite(folder, *SUITES[kind])
     assert suite.returncode == 0, suite.stderr
 
-    completed = run(folder, "-m", "livectl", "migrate", ".", "--prove", "--write")
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    assert "settings compared are equal" in " ".join(completed.stdout.split())
+    completed = livectl(folder, "migrate", ".", "--prove", "--write")
+    assert completed.code == 0, completed.out + completed.err
+    assert "settings compared are equal" in " ".join(completed.out.split())
 
-    suite = run(folder, "-W", "always", *SUITES[kind])
+    suite = run_suite(folder, "-W", "always", *SUITES[kind])
     assert suite.returncode == 0, suite.stderr
     assert "DeprecationWarning" not in suite.stderr
 
     before = read_files(folder)
-    code, output = run_migrate(folder, ".", "--write")
-    assert (code, "Nothing to do." in output) == (0, True)
+    again = livectl(folder, "migrate", ".", "--write")
+    assert (again.code, "Nothing to do." in again.out) == (0, True), again.err
     assert read_files(folder) == before
 
 
 def test_the_change_as_json(project: tuple[str, Path]) -> None:
     _, folder = project
-    completed = run(folder, "-m", "livectl", "--json", "migrate", ".", "--check")
-    assert completed.returncode == 1
-    rows = json.loads(completed.stdout)
+    completed = livectl(folder, "--json", "migrate", ".", "--check")
+    assert completed.code == 1
+    rows = json.loads(completed.out)
     assert all(row.keys() == {"file", "line", "old", "new", "why"} for row in rows)
     assert all((folder / row["file"]).exists() for row in rows)
 
@@ -70,27 +83,27 @@ def test_a_project_that_would_be_set_differently_is_not_written(tmp_path: Path) 
         "BROKER_URL = 'memory://'\nif 'BROKER_URL' in dir():\n    CELERYD_CONCURRENCY = 5\n"
     )
     before = read_files(tmp_path)
-    completed = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove", "--write")
-    assert completed.returncode == 1, completed.stdout
-    assert "worker_concurrency differs: 5 -> None" in completed.stdout
-    assert "Nothing was written: Celery would be set differently." in completed.stdout
+    completed = livectl(tmp_path, "migrate", ".", "--prove", "--write")
+    assert completed.code == 1, completed.out
+    assert "worker_concurrency differs: 5 -> None" in completed.out
+    assert "Nothing was written: Celery would be set differently." in completed.out
     assert read_files(tmp_path) == before
 
 
 def test_code_that_cannot_be_imported_is_said_and_not_written(tmp_path: Path) -> None:
     (tmp_path / "celeryconfig.py").write_text("import no_such_package\nBROKER_URL = 'redis://:hidden@x'\n")
     before = read_files(tmp_path)
-    completed = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove", "--write")
-    assert completed.returncode == 1
-    assert "cannot be imported here: ModuleNotFoundError" in " ".join(completed.stdout.split())
+    completed = livectl(tmp_path, "migrate", ".", "--prove", "--write")
+    assert completed.code == 1
+    assert "cannot be imported here: ModuleNotFoundError" in " ".join(completed.out.split())
     assert read_files(tmp_path) == before
 
 
 def test_nothing_is_run_unless_asked(tmp_path: Path) -> None:
     (tmp_path / "celeryconfig.py").write_text("open('ran', 'w')\nBROKER_URL = 'memory://'\n")
-    assert run(tmp_path, "-m", "livectl", "migrate", ".").returncode == 0
+    assert livectl(tmp_path, "migrate", ".").code == 0
     assert not (tmp_path / "ran").exists()
-    assert run(tmp_path, "-m", "livectl", "migrate", ".", "--prove").returncode == 0
+    assert livectl(tmp_path, "migrate", ".", "--prove").code == 0
     assert (tmp_path / "ran").exists()
 
 
@@ -98,7 +111,7 @@ def test_passwords_are_masked_in_what_differs(tmp_path: Path) -> None:
     (tmp_path / "celeryconfig.py").write_text(
         "BROKER_URL = 'redis://:hidden@x'\nif 'BROKER_URL' in dir():\n    BROKER_READ_URL = 'redis://:hidden@y'\n"
     )
-    completed = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove")
-    proof = completed.stdout[completed.stdout.index("Proof") :]
+    completed = livectl(tmp_path, "migrate", ".", "--prove")
+    proof = completed.out[completed.out.index("Proof") :]
     assert "********" in proof
     assert "hidden" not in proof
