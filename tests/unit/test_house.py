@@ -55,8 +55,9 @@ def with_packages() -> Iterator[FreshPython]:
 
 
 @pytest.fixture(scope="module")
-def bare() -> Iterator[FreshPython]:
-    with FreshPython(folder=ROOT) as python:
+def with_click() -> Iterator[FreshPython]:
+    """What each help begins with, and no more."""
+    with FreshPython("click", folder=ROOT) as python:
         yield python
 
 
@@ -68,7 +69,7 @@ def test_every_module_imports_alone_and_quietly(module: str, with_packages: Fres
 
 
 @pytest.mark.parametrize("words", [[], *[name.split() for name in COMMANDS]], ids=" ".join)
-def test_help_imports_nothing_heavy(words: list[str], bare: FreshPython) -> None:
+def test_help_imports_nothing_heavy(words: list[str], with_click: FreshPython) -> None:
     code = (
         "import sys\n"
         "from livectl.cli import main\n"
@@ -76,7 +77,7 @@ def test_help_imports_nothing_heavy(words: list[str], bare: FreshPython) -> None
         f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
         "sys.exit(code)"
     )
-    ran = bare.run(code)
+    ran = with_click.run(code)
     assert ran.code == 0, ran.err
     assert ran.out.endswith("HEAVY []\n")
     assert "Usage: livectl" in ran.out
