@@ -534,3 +534,5 @@ def test_the_runs_of_what_checks_in_are_found_by_the_name_that_the_settings_give
         check_ins.note(store, "backup", "start", "", 1_000)
     rows = [json.loads(run("runs", name, "--json", LIVECTL_STORE=store_url)[1]) for name in ("backup", "check:backup")]
     assert rows[0] == rows[1] != []
+    _, out, _ = run("runs", "bakcup", LIVECTL_STORE=store_url)
+    assert "`livectl schedules list` has the names of entries." in " ".join(out.split())

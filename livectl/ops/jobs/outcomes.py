@@ -52,6 +52,7 @@ def run_table(runs: Sequence[JobLogEntry], zone: str, name: str = "") -> View:
     ]
     whose = f" of {name}" if name else ""
     empty = f"No runs{whose} yet: beat notes what it sends, and workers that livectl starts how it ends."
+    empty += " `livectl schedules list` has the names of entries." if name else ""
     return table(columns, rows, [run_fields(run) for run in runs], empty=empty, if_cut=WIDE_SHOWS_ALL)
 
 
