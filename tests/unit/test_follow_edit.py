@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl.errors import SettingsError
+from livectl.errors import LivectlError, SettingsError
 from livectl.live import platforms, views
 from livectl.live.follows import follow_list
 from livectl.live.follows.edit import FollowFile
@@ -245,7 +245,10 @@ def test_an_edit_of_a_long_list_reads_few_of_its_entries(
 
     monkeypatch.setattr(platforms, "parse_address", note)
     assert FollowFile(path).add(people("demo/eve", "demo/u7")).unchanged == tuple(people("demo/u7"))
-    FollowFile(path).remove(people("demo/u7"))
+    FollowFile(path).remove([parse_listed("demo/u7", path)])
+    assert follow_list.load_only(path, ("demo", "u8"))
+    with pytest.raises(LivectlError):
+        parse_listed("demo/../u9", path)
     assert len(read) < 30
     assert path.read_text() == text.replace(f"{dash}demo/u7\n", "") + f"{dash}demo/eve\n"
 

@@ -204,9 +204,7 @@ class FollowFile:
         return follow_list.read_lines(self.path, self.name)
 
     def _lines_about(self, keys: Collection[tuple[str, str]]) -> Iterator[FollowLine]:
-        """At least the lines for these, and the last one: of a long list not many more."""
-        long = find_cut(self.path, self.name, self._suffix)
-        return long.lines_about(keys) if long else self._lines()
+        return follow_list.lines_about(self.path, self.name, keys)
 
     def _addition(self, last: FollowLine | None, new: Iterable[Streamer]) -> _Change:
         if self._suffix == TABLE_SUFFIX:

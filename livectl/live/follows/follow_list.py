@@ -20,7 +20,7 @@ from livectl.models import State, Streamer, StreamerRecord, UnresolvedFollow
 from livectl.validation import FileLocation, describe_error, describe_unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from livectl.live.store import Store
@@ -141,10 +141,18 @@ def load(path: Path, name: str = "") -> FollowList:
 
 
 def load_only(path: Path, key: tuple[str, str]) -> Streamer | None:
-    """The streamer with this platform and name, as the list has them; all others are read and left."""
-    lines = read_lines(path, str(path))
+    """The streamer with this platform and name, as the list has them."""
+    lines = lines_about(path, str(path), [key])
     own = (line for line in lines if isinstance(line.streamer, Streamer) and line.streamer.key == key)
     return next(iter(merge_lines(own, str(path)).streamers), None)
+
+
+def lines_about(path: Path, name: str, keys: Collection[tuple[str, str]]) -> Iterator[FollowLine]:
+    """At least the lines for these, by platform and id, and the last one: of a long list not many more."""
+    from livectl.live.follows import entries
+
+    cut = entries.find_cut(path, name, path.suffix.lower())
+    return cut.lines_about(keys) if cut else read_lines(path, name)
 
 
 def read_content(path: Path, name: str) -> bytes:
@@ -279,8 +287,9 @@ def parse_listed(text: str, path: Path) -> Streamer:
     except LivectlError:
         refused = name_refused(text)
         with suppress(LivectlError):
-            lines = (line for line in read_lines(path, str(path)) if not isinstance(line.streamer, Streamer))
-            if any(name_refused(line.written).key == refused.key for line in lines):
+            lines = lines_about(path, str(path), [refused.key])
+            others = (line for line in lines if not isinstance(line.streamer, Streamer))
+            if any(name_refused(line.written).key == refused.key for line in others):
                 return refused
         raise
 
