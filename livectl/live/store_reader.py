@@ -256,7 +256,9 @@ def read_only_client(address: Address) -> Iterator[Any]:
 
 
 class ReadOnlyRedis:
-    """The methods of a Redis client that reading the store needs."""
+    """The methods of a Redis client that reading the store needs. Each answer has its time anew: what is done between
+    two of them, such as reading a file, is not the server's.
+    """
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
@@ -268,29 +270,27 @@ class ReadOnlyRedis:
         return self._run("EVAL", text, *words)
 
     def _run(self, *command: str | float) -> Any:
-        reply = _decode(self._connection.execute(*command))
         self._connection.extend()
-        return reply
+        return _decode(self._connection.execute(*command))
 
     def get(self, name: str) -> Any:
-        return _decode(self._connection.execute("GET", name))
+        return self._run("GET", name)
 
     def hmget(self, name: str, keys: Sequence[str]) -> Any:
-        return _decode(self._connection.execute("HMGET", name, *keys))
+        return self._run("HMGET", name, *keys)
 
     def hgetall(self, name: str) -> dict[str, str]:
-        return _pairs(_decode(self._connection.execute("HGETALL", name)))
+        return _pairs(self._run("HGETALL", name))
 
     def hlen(self, name: str) -> int:
-        return int(self._connection.execute("HLEN", name))
+        return int(self._run("HLEN", name))
 
     def hscan(self, name: str, cursor: int, *, count: int) -> tuple[int, dict[str, str]]:
-        reached, flat = _decode(self._connection.execute("HSCAN", name, cursor, "COUNT", count))
-        self._connection.extend()
+        reached, flat = self._run("HSCAN", name, cursor, "COUNT", count)
         return int(reached), _pairs(flat)
 
     def mget(self, keys: Sequence[str]) -> Any:
-        return _decode(self._connection.execute("MGET", *keys))
+        return self._run("MGET", *keys)
 
     def pipeline(self, *, transaction: bool) -> ReadOnlyPipeline:
         return ReadOnlyPipeline(self._connection)
@@ -323,8 +323,8 @@ class ReadOnlyPipeline:
 
     def execute(self, *, raise_on_error: bool = True) -> Any:
         send = self._connection.execute_all if raise_on_error else self._connection.call_all
-        replies = _decode(send(self._commands))
         self._connection.extend()
+        replies = _decode(send(self._commands))
         return [
             _pairs(reply) if command[0] == "HGETALL" else reply
             for command, reply in zip(self._commands, replies, strict=True)

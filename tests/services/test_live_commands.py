@@ -26,6 +26,7 @@ from livectl.context import CommandContext
 from livectl.live import platforms, polling, sorted_spool, store_reader
 from livectl.live.follows import follow_list
 from livectl.live.store import Store
+from livectl.live.store_reader import ReadOnlyRedis
 from livectl.models import Observation, State, Streamer
 from livectl.settings import Settings
 from tests.support.fake_platforms import Fakes
@@ -35,6 +36,7 @@ from tests.support.waiting import HANG_SECONDS, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from livectl.live.follows.follow_list import FollowLine
     from livectl.render import View
 
 FIELDS = [
@@ -305,6 +307,27 @@ def test_nothing_is_sent_where_nobody_works(tmp_path: Path, store_url: str) -> N
     assert run(tmp_path, store_url, "check", "--no-wait", "demo/ada")[0] == 2
     code, _, err = run(tmp_path, store_url, "submit")
     assert (code, "nobody reads the queue livectl" in err, "--force" in err) == (2, True, False)
+
+
+def test_a_file_that_takes_long_to_read_is_no_server_that_is_slow(
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pass_time(*_: object) -> Iterator[FollowLine]:
+        for connection in connections:
+            connection.deadline = 0.0
+        yield from read(tmp_path / "follows.yaml", "follows.yaml")
+
+    (tmp_path / "follows.yaml").write_text("- demo/ada\n")
+    connections: list[Any] = []
+    read, make = follow_list.read_lines, ReadOnlyRedis.__init__
+
+    def note(client: ReadOnlyRedis, connection: Any) -> None:
+        connections.append(connection)
+        make(client, connection)
+
+    monkeypatch.setattr(ReadOnlyRedis, "__init__", note)
+    monkeypatch.setattr(follow_list, "read_lines", pass_time)
+    assert [row["id"] for row in json.loads(run(tmp_path, store_url, "live", "--all", "--json")[1])] == ["ada"]
 
 
 def test_an_empty_list_is_not_sent(tmp_path: Path, store_url: str) -> None:
