@@ -204,6 +204,17 @@ def check_unset_secrets(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_misnamed_platforms(facts: Facts) -> Iterator[Finding]:
+    for misnamed in facts.misnamed_platforms:
+        yield Finding(
+            id="platform-misnamed",
+            level="warn",
+            title=f"There is no platform {misnamed.name}",
+            evidence=f"{misnamed.place} in livectl.yaml names it, and nothing comes of that",
+            cure=misnamed.cure,
+        )
+
+
 def check_refused_keys(facts: Facts) -> Iterator[Finding]:
     for health in _ways(facts):
         if health.auth_since and health.platform not in facts.platforms.without_key:

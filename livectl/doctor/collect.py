@@ -74,6 +74,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
     facts = msgspec.structs.replace(
         facts,
         unset_secrets=tuple(settings.describe_unset()),
+        misnamed_platforms=tuple(collect_streamers.find_misnamed(settings)),
         job_targets=settings.job_targets,
         needs_restart=tuple(running_settings.describe_outdated(settings, cwd, own=name is None)),
     )

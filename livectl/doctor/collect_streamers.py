@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from livectl import redis_client
 from livectl import settings as livectl_settings
-from livectl.doctor.facts import AlertFacts, FailingTarget, PlatformFacts, StoreUnfit
+from livectl.doctor.facts import AlertFacts, FailingTarget, MisnamedPlatform, PlatformFacts, StoreUnfit
 from livectl.errors import ServerAwayError, ServerError
 from livectl.file_stamp import read_stamp
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from livectl.address import Address
     from livectl.models import StreamerRecord
@@ -33,6 +34,20 @@ def read_fitness(store: Address, settings: Settings) -> StoreUnfit:
     except ServerError as error:
         return StoreUnfit(error.message, error.hint or "")
     return StoreUnfit()
+
+
+def find_misnamed(settings: Settings) -> Iterator[MisnamedPlatform]:
+    from livectl.live import platforms
+
+    named = [("platforms", name) for name in settings.platforms]
+    named += [
+        (f"alerts.{target}.platforms", name) for target, alert in settings.alerts.items() for name in alert.platforms
+    ]
+    known = platforms.names() if named else ()
+    for place, name in named:
+        if name not in known:
+            cure = did_you_mean(name, known) or f"There are: {', '.join(known)}."
+            yield MisnamedPlatform(place=place, name=name, cure=cure)
 
 
 def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFacts:

@@ -198,6 +198,14 @@ class AlertFacts(msgspec.Struct, frozen=True, kw_only=True):
     failing: tuple[FailingTarget, ...] = ()
 
 
+class MisnamedPlatform(msgspec.Struct, frozen=True, kw_only=True):
+    """A platform that livectl.yaml names and that there is not."""
+
+    place: str  # platforms, or alerts.NAME.platforms
+    name: str
+    cure: str  # the one that may be meant, or all that there are
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of an app, its servers, its workers and this machine."""
 
@@ -208,6 +216,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     in_container: bool = False
     needs_restart: tuple[str, ...] = ()  # settings that running processes cannot take over, a line each
     unset_secrets: tuple[str, ...] = ()  # of livectl.yaml, each as a line with its place
+    misnamed_platforms: tuple[MisnamedPlatform, ...] = ()  # of livectl.yaml
     job_targets: tuple[str, ...] = ()  # of alerts: those that are told what beats see of runs, workers and queues
     settings_error: str = ""
     app_error: str = ""

@@ -401,6 +401,23 @@ def said(result: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
     return result.returncode, result.stdout, result.stderr
 
 
+@pytest.mark.acceptance
+def test_platforms_of_the_settings_that_there_are_not_are_named_without_a_broker_too(tmp_path: Path) -> None:
+    (tmp_path / "livectl.yaml").write_text(
+        "platforms: {twich: {budget: 60/m}, twitch: {budget: 60/m}}\n"
+        "alerts: {me: {command: [cat], platforms: [demo, zzz]}}\n"
+    )
+    done = answer("--json", "doctor", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path / "home")})
+    named = [finding for finding in json.loads(done.stdout) if finding["id"] == "platform-misnamed"]
+    assert [(finding["title"], finding["evidence"].partition(" in ")[0]) for finding in named] == [
+        ("There is no platform twich", "platforms"),
+        ("There is no platform zzz", "alerts.me.platforms"),
+    ]
+    assert named[0]["cure"] == "did you mean twitch?"
+    assert named[1]["cure"].startswith("There are: ")
+    assert "kick" in named[1]["cure"]
+
+
 HOARDING = """
 import os, time
 from celery import Celery

@@ -33,6 +33,7 @@ from livectl.doctor.facts import (
     FailedJob,
     FailingTarget,
     Gap,
+    MisnamedPlatform,
     PlatformFacts,
     RabbitFacts,
     ServerFacts,
@@ -51,6 +52,7 @@ ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs" / "doctor.md").read_text()
 FIELDS = {"id", "level", "title", "evidence", "cure", "link"}
 
+MISNAMED = MisnamedPlatform(place="platforms", name="twich", cure="did you mean twitch?")
 BEAT = BeatFacts(names=("h:1",), heartbeat_age=1.0, has_run=True)
 ENTRY = Schedule(name="tick", task="t", timing=Interval(1))
 WORKER = WorkerFacts(name="a@h", pid=1, version="5.7.0", queues=("celery",), tasks=("t",))
@@ -271,6 +273,7 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
         ["store-missing"],
     ),
     (Facts(platforms=PlatformFacts(without_key=("kick",))), ["platform-key"]),
+    (Facts(misnamed_platforms=(MISNAMED,)), ["platform-misnamed"]),
     (platform_facts(auth_since=1.0), ["platform-auth"]),
     (platform_facts(open_until=200.0), ["platform-blocked"]),
     (platform_facts(open_until=50.0), []),
@@ -402,7 +405,8 @@ def text(facts: Facts, *ignore: str, include_ok: bool = False) -> str:
 
 
 @pytest.mark.parametrize(
-    ("settings_error", "ok"), [("", ["settings-broken", "restart-needed", "secret-unset"]), ("broken", [])]
+    ("settings_error", "ok"),
+    [("", ["settings-broken", "restart-needed", "secret-unset", "platform-misnamed"]), ("broken", [])],
 )
 def test_where_the_rest_is_not_looked_at_the_settings_were(settings_error: str, ok: list[str]) -> None:
     facts = Facts(gaps={"rest": Gap("there is no broker", ())}, settings_error=settings_error)
