@@ -20,7 +20,7 @@ test-fast: $(VENV)/.test
 
 # What needs no whole system, on another Python: make test-light PYTHON=python3.13 VENV=.venv-3.13
 test-light: $(VENV)/.test-light
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(LIGHT)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS) $(LIGHT)
 
 # What livectl knows of Celery's formats, on the lowest Celery, kombu and redis-py that setup.cfg allows.
 test-contract: $(VENV)-lowest/.contract
