@@ -123,8 +123,11 @@ def test_slots_that_move_are_followed(cluster: RedisCluster, address: Address, c
             set_slot(node, "NODE", taker)
         assert_found()
     tell(taker, "DEL", "{k}1")
+    wait_until_agreed(cluster)  # a word of the taker's that is still on its way would count beside the giver's
+    set_slot(giver, "IMPORTING", taker)
     for node in (giver, taker):
         set_slot(node, "NODE", giver)
+    wait_until_agreed(cluster)
 
 
 def test_nodes_that_send_each_other_what_is_asked(
@@ -389,6 +392,17 @@ def tell(node: ClusterNode, *command: str | int) -> Any:
 def set_slot(node: ClusterNode, how: str, other: ClusterNode, key: str = "{k}1") -> None:
     """About the slot of this key."""
     tell(node, "CLUSTER", "SETSLOT", cluster_keys.key_slot(key), how, tell(other, "CLUSTER", "MYID"))
+
+
+def wait_until_agreed(cluster: RedisCluster) -> None:
+    """Until all have heard who has which slots, and whose word is the newest."""
+    wait_for(lambda: len(set(map(view_of, cluster.nodes))) == 1, what="all nodes to know the same")
+
+
+def view_of(node: ClusterNode) -> frozenset[tuple[str, ...]]:
+    """Of each node its id, its epoch and its slots, as this one knows them."""
+    rows = map(str.split, str(tell(node, "CLUSTER", "NODES")).splitlines())
+    return frozenset((row[0], row[6], *(slots for slots in row[8:] if slots[0] != "[")) for row in rows)
 
 
 def is_well(node: ClusterNode) -> bool:
