@@ -187,7 +187,7 @@ def _take_turns(options: argparse.Namespace) -> None:
                 notes = ("yes", "no", "no", "yes")[number % 4]
                 (folder / "notes").write_text(notes)
                 run_jobs(store, FIRST_JOBS * options.concurrency, 0.0, options.size)  # each child hears of it
-                time.sleep(0.5)
+                time.sleep(1.0)  # until what these told is written
                 before = [cpu_seconds(pid) for pid in (worker, server)]
                 run_jobs(store, jobs, options.rate, options.size)
                 time.sleep(1.0)
