@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import LivectlError, SettingsError
-from livectl.live import platforms, views
+from livectl.live import views
 from livectl.live.follows import follow_list
 from livectl.live.follows.edit import FollowFile
 from livectl.live.follows.follow_list import load, parse_listed, parse_streamer
 from tests.support.follow_lists import addresses
+from tests.support.parsed_addresses import note_parsed
 from tests.unit.test_platform_addresses import ADDRESSES
 
 if TYPE_CHECKING:
@@ -236,14 +237,7 @@ def test_an_edit_of_a_long_list_reads_few_of_its_entries(
     path = tmp_path / f"follows.{suffix}"
     path.write_text(text)
 
-    read: list[str] = []
-    parse = platforms.parse_address
-
-    def note(text: str) -> tuple[str, str]:
-        read.append(text)
-        return parse(text)
-
-    monkeypatch.setattr(platforms, "parse_address", note)
+    read = note_parsed(monkeypatch)
     assert FollowFile(path).add(people("demo/eve", "demo/u7")).unchanged == tuple(people("demo/u7"))
     FollowFile(path).remove([parse_listed("demo/u7", path)])
     assert follow_list.load_only(path, ("demo", "u8"))

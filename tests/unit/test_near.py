@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl.live import platforms
 from livectl.live.follows import near
+from tests.support.parsed_addresses import note_parsed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,14 +50,7 @@ def test_who_has_the_word_is_found(
 
 
 def test_a_million_would_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
-    parse = platforms.parse_address
-
-    def note(text: str) -> tuple[str, str]:
-        read.append(text)
-        return parse(text)
-
-    monkeypatch.setattr(platforms, "parse_address", note)
+    read = note_parsed(monkeypatch)
     path = tmp_path / "follows.yaml"
     path.write_text("follows:\n" + "".join(f"- demo/u{number}\n" for number in range(5000)))
     assert [streamer.id for streamer in near.find(path, "u499")] == ["u499", *(f"u499{digit}" for digit in range(10))]
